@@ -1,0 +1,42 @@
+"""What every test shares: eight emulated CPU devices, strictness on request, a fixed Hypothesis profile.
+
+JAX reads these variables when it is first imported. They are set here, before any test module is, so that this file
+need not import JAX itself: tests of import times and of `import swplan` would otherwise measure nothing. Child
+processes inherit them.
+"""
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+DEVICE_COUNT = 8
+
+os.environ["JAX_PLATFORMS"] = "cpu"
+os.environ["JAX_NUM_CPU_DEVICES"] = str(DEVICE_COUNT)
+
+settings.register_profile("swplan", derandomize=True, deadline=None, database=None)
+settings.load_profile("swplan")
+
+VALIDATION = Path(__file__).resolve().parents[2] / "shared" / "validation"
+
+
+@pytest.fixture
+def strict_jax():
+    """Within the test, mixed dtypes and mixed ranks are errors.
+
+    For swplan's own arithmetic; models written by others may rely on promotion, and are tested without it.
+    """
+    import jax
+
+    with jax.numpy_dtype_promotion("strict"), jax.numpy_rank_promotion("raise"):
+        yield
+
+
+@pytest.fixture(scope="session")
+def validation_dir() -> Path:
+    """The folder of published measurements that lies beside the repository; the test is skipped without it."""
+    if not VALIDATION.is_dir():
+        pytest.skip(f"needs the published measurements in {VALIDATION}, which this checkout does not have")
+    return VALIDATION
