@@ -46,7 +46,8 @@ distclean: clean  ## remove the environment too
 $(STAMP): requirements.lock pyproject.toml
 	@if [ ! -e $@ ]; then
 	  for python in $(or $(PYTHON),$(PYTHONS)); do
-	    if "$$python" -c '$(CAN_MAKE_VENV)' 2>/dev/null && "$$python" -m venv --clear $(VENV); then made=1; break; fi
+	    if "$$python" -c '$(CAN_MAKE_VENV)' 2>/dev/null && "$$python" -m venv --clear $(VENV) \
+	      && $(VENV)/bin/python -m pip --version >/dev/null; then made=1; break; fi
 	  done
 	  if [ -z "$${made:-}" ]; then
 	    echo "swplan needs Python 3.11 or newer with the modules venv and ensurepip;" \
