@@ -1,0 +1,31 @@
+"""Ordinary JAX and Flax training programs: what a planner must accept unchanged.
+
+Nothing here knows about devices, meshes or shardings. Every named program is a function
+`module:name(**keywords) -> (step, (state, batch))` with `step(state, batch) -> (state, aux)` pure and jit-able.
+`ALL` names the programs of test size, with concrete arrays; `LARGE` names those that are only
+`jax.ShapeDtypeStruct` trees. Importing this package imports no JAX.
+"""
+
+ALL = (
+    "models.mlp:tiny",
+    "models.mlp:tiny_plain",
+    "models.gpt:tiny",
+    "models.gpt:tiny_tied",
+    "models.gpt:tiny_scanned",
+    "models.gpt:tiny_remat",
+    "models.gpt:tiny_dropout",
+    "models.moe:tiny",
+    "models.moe:tiny_top1",
+    "models.moe:tiny_scanned",
+)
+
+LARGE = (
+    "models.gpt:gpt2_124m",
+    "models.gpt:gpt3_1_3b",
+    "models.gpt:gpt3_6_7b",
+    "models.gpt:gpt3_175b",
+    "models.moe:moda_1_16t",
+    "models.moe:moda_1_93t",
+    "models.moe:moda_14_5t",
+    "models.moe:moda_174t",
+)

@@ -1,0 +1,113 @@
+"""Transformer parts in Flax linen that the GPT, mixture-of-experts and vision models share.
+
+Legend: B batch, L sequence (M the same, as keys), D model width, H heads, K width of one head, F feed-forward width.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+INIT = nn.initializers.normal(0.02)
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention with separate query, key and value projections `[D, H, K]`.
+
+    Attributes:
+        heads: number of heads H; K = D / H.
+        causal: a position sees itself and those before it only.
+    """
+
+    heads: int
+    causal: bool
+
+    @nn.compact
+    def __call__(self, x_BLD: jax.Array) -> jax.Array:
+        """Returns `[B, L, D]`."""
+        length, width = x_BLD.shape[1:]
+        head = (self.heads, width // self.heads)
+        q_BLHK = nn.DenseGeneral(head, kernel_init=INIT, name="query")(x_BLD)
+        k_BMHK = nn.DenseGeneral(head, kernel_init=INIT, name="key")(x_BLD)
+        v_BMHK = nn.DenseGeneral(head, kernel_init=INIT, name="value")(x_BLD)
+        scores_BHLM = jnp.einsum("blhk,bmhk->bhlm", q_BLHK, k_BMHK) * head[1] ** -0.5
+        if self.causal:
+            seen_LM = jnp.tril(jnp.ones((length, length), bool))
+            scores_BHLM = jnp.where(seen_LM[None, None], scores_BHLM, -1e30)
+        mixed_BLHK = jnp.einsum("bhlm,bmhk->blhk", nn.softmax(scores_BHLM), v_BMHK)
+        return nn.DenseGeneral(width, axis=(-2, -1), kernel_init=INIT, name="out")(mixed_BLHK)
+
+
+class FeedForward(nn.Module):
+    """Two dense layers with gelu between them.
+
+    Attributes:
+        d_ff: width F of the hidden layer.
+    """
+
+    d_ff: int
+
+    @nn.compact
+    def __call__(self, x_BLD: jax.Array) -> jax.Array:
+        """Returns `[B, L, D]`."""
+        h_BLF = nn.gelu(nn.Dense(self.d_ff, kernel_init=INIT, name="up")(x_BLD))
+        return nn.Dense(x_BLD.shape[-1], kernel_init=INIT, name="down")(h_BLF)
+
+
+class Block(nn.Module):
+    """One pre-norm layer: attention, then feed-forward, each with a residual and dropout.
+
+    Attributes:
+        heads: number of heads.
+        d_ff: width of the feed-forward layer.
+        causal: see `Attention`.
+        dropout: probability that an element of a residual branch is dropped.
+    """
+
+    heads: int
+    d_ff: int
+    causal: bool
+    dropout: float = 0.0
+
+    @nn.compact
+    def __call__(self, x_BLD: jax.Array) -> tuple[jax.Array, None]:
+        """Returns `[B, L, D]`, and None: the shape of a scan's body."""
+        drop = nn.Dropout(self.dropout, deterministic=self.dropout == 0)
+        x_BLD = x_BLD + drop(Attention(self.heads, self.causal, name="attention")(norm(name="norm_1")(x_BLD)))
+        x_BLD = x_BLD + drop(FeedForward(self.d_ff, name="mlp")(norm(name="norm_2")(x_BLD)))
+        return x_BLD, None
+
+
+def norm(*, name: str) -> nn.LayerNorm:
+    """Returns a layer norm whose variance is the mean of squared differences, which rounding cannot make negative."""
+    return nn.LayerNorm(epsilon=1e-5, use_fast_variance=False, name=name)
+
+
+def apply_layers(
+    block: type[nn.Module], x_BLD: jax.Array, *, layers: int, scan_layers: bool, remat: bool, **fields: Any
+) -> tuple[jax.Array, Any]:
+    """Applies `layers` blocks one after the other, inside the calling module.
+
+    Args:
+        block: module class whose call maps `x_BLD` to `(x_BLD, extra)`.
+        x_BLD: `[B, L, D]` input.
+        layers: number of blocks.
+        scan_layers: one scanned body with stacked parameters, in place of `layers` separate blocks.
+        remat: recompute each block in the backward pass.
+        **fields: attributes of the block.
+
+    Returns:
+        `[B, L, D]` and the blocks' extras: a list where unrolled, stacked by scan where scanned.
+    """
+    if remat:
+        block = nn.remat(block, prevent_cse=not scan_layers)
+    if scan_layers:
+        rngs = {"params": True, "dropout": True}
+        scanned = nn.scan(block, variable_axes={"params": 0}, split_rngs=rngs, length=layers)
+        return scanned(**fields, name="layers")(x_BLD)
+    extras = []
+    for index in range(layers):
+        x_BLD, extra = block(**fields, name=f"layer_{index}")(x_BLD)
+        extras.append(extra)
+    return x_BLD, extras
