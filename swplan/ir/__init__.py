@@ -1,0 +1,1 @@
+"""The intermediate representation: graph, layouts, rules, and the reader of jaxprs."""

@@ -1,0 +1,151 @@
+"""Layouts: where every mesh axis lies on a value, and the collectives that lead from one layout to another.
+
+A layout is a tuple with one entry for each mesh axis: the dim that the axis splits, or `REPLICATED`, or `SUM`,
+`MAX`, `MIN` for a value of which every device along the axis holds a part that is still to be joined. Where several axes
+split one dim, the axis with the lower number is the major one, so a layout is one small tuple and equality is equality.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from math import prod
+
+REPLICATED, SUM, MAX, MIN = -1, -2, -3, -4
+PENDING = {"sum": SUM, "max": MAX, "min": MIN}
+JOIN = {SUM: "sum", MAX: "max", MIN: "min"}
+
+Layout = tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One local operation or collective of a resharding.
+
+    kind: "slice" (keep the own block), "mask" (all but the first device hold zeros), "all_reduce", "reduce_scatter",
+    "all_gather", "all_to_all". `axes` are mesh axes, major first; `dim` is the dim that is split or joined (for
+    all_to_all the dim that is newly split, and `source_dim` the one that is joined); `join` the reduction.
+    """
+
+    kind: str
+    axes: tuple[int, ...]
+    dim: int = -1
+    source_dim: int = -1
+    join: str = "sum"
+    before: Layout = ()
+    after: Layout = ()
+
+
+def replicated(axes: int) -> Layout:
+    """The layout in which every device holds the whole value."""
+    return (REPLICATED,) * axes
+
+
+def shift(layout: Layout, by: int) -> Layout:
+    """The layout of the same value with `by` dims put in front (or removed, if negative)."""
+    return tuple(entry + by if entry >= 0 else entry for entry in layout)
+
+
+def degree(layout: Layout, sizes: Sequence[int]) -> int:
+    """Into how many parts a layout splits a value."""
+    return prod(size for entry, size in zip(layout, sizes, strict=True) if entry >= 0)
+
+
+def local_shape(shape: Sequence[int], layout: Layout, sizes: Sequence[int]) -> tuple[int, ...]:
+    """The shape that one device holds.
+
+    Raises:
+      AssertionError: a dim is not divisible; the search offers no such layout, so this is our bug.
+    """
+    local = list(shape)
+    for entry, size in zip(layout, sizes, strict=True):
+        if entry >= 0:
+            assert local[entry] % size == 0, f"swplan bug: dim {entry} of {tuple(shape)} is not divisible: {layout} {sizes}"
+            local[entry] //= size
+    return tuple(local)
+
+
+def divides(shape: Sequence[int], layout: Layout, sizes: Sequence[int]) -> bool:
+    """Whether every dim can be split evenly by its axes."""
+    local = list(shape)
+    for entry, size in zip(layout, sizes, strict=True):
+        if entry >= 0:
+            if entry >= len(local) or local[entry] % size:
+                return False
+            local[entry] //= size
+    return True
+
+
+def spec(layout: Layout, rank: int, names: Sequence[str]) -> tuple[tuple[str, ...], ...]:
+    """For each dim, the names of the axes that split it, major first."""
+    return tuple(tuple(names[a] for a, entry in enumerate(layout) if entry == dim) for dim in range(rank))
+
+
+@lru_cache(maxsize=200_000)
+def reshard(source: Layout, target: Layout) -> tuple[Step, ...]:
+    """The steps that lead from one layout to another, smallest buffers first.
+
+    Greedy and canonical, so that what is priced is what runs: split locally, reduce-scatter, all-reduce (all axes in
+    one), all-to-all, and gather only what stands in the way. A gathered axis that the target needs is split again.
+    """
+    current = list(source)
+    steps: list[Step] = []
+    while tuple(current) != target:
+        move = _next_move(current, target)
+        before = tuple(current)
+        for axis in move.axes:
+            current[axis] = {"all_reduce": REPLICATED, "all_gather": REPLICATED, "mask": SUM}.get(move.kind, move.dim)
+        steps.append(Step(move.kind, move.axes, move.dim, move.source_dim, move.join, before, tuple(current)))
+        assert len(steps) <= 4 * len(target) + 4, f"swplan bug: no way from {source} to {target}"
+    return tuple(steps)
+
+
+def _next_move(current: list[int], target: Layout) -> Step:
+    changed = [a for a, entry in enumerate(target) if current[a] != entry]
+    for axis in changed:
+        if current[axis] == REPLICATED and target[axis] >= 0 and _can_enter(axis, current, target):
+            return Step("slice", (axis,), target[axis])
+    for axis in changed:
+        if current[axis] == SUM and target[axis] >= 0 and _can_enter(axis, current, target):
+            return Step("reduce_scatter", (axis,), target[axis])
+    for pending in (SUM, MAX, MIN):
+        waiting = tuple(a for a in changed if current[a] == pending)
+        if waiting:
+            return Step("all_reduce", waiting, join=JOIN[pending])
+    for axis in changed:
+        if current[axis] == REPLICATED and target[axis] == SUM:
+            return Step("mask", (axis,))
+    for axis in reversed(changed):
+        if _can_leave(axis, current) and target[axis] >= 0 and _can_enter(axis, current, target):
+            return Step("all_to_all", (axis,), target[axis], current[axis])
+    return _gather(current, target, changed)
+
+
+def _can_leave(axis: int, current: list[int]) -> bool:
+    return current[axis] >= 0 and all(entry != current[axis] for entry in current[axis + 1 :])
+
+
+def _can_enter(axis: int, current: list[int], target: Layout) -> bool:
+    dim = target[axis]
+    minor_free = all(entry != dim for entry in current[axis + 1 :])
+    majors_in_place = all((current[a] == dim) == (target[a] == dim) for a in range(axis))
+    return minor_free and majors_in_place
+
+
+def _gather(current: list[int], target: Layout, changed: list[int]) -> Step:
+    """Gathers the minor-most axes that stand in the way, all that split the same dim in one collective."""
+    in_way = {a for a in changed if current[a] >= 0}
+    for axis in changed:
+        dims = {current[axis], target[axis]}
+        in_way |= {b for b in range(axis + 1, len(current)) if current[b] >= 0 and current[b] in dims}
+    last = max(a for a in in_way if _can_leave(a, current))
+    dim, axes = current[last], [last]
+    for axis in range(last - 1, -1, -1):
+        if current[axis] == dim:
+            if axis not in in_way or target[axis] >= 0:
+                break
+            axes.insert(0, axis)
+    if target[last] >= 0:
+        axes = [last]
+    return Step("all_gather", tuple(axes), dim)

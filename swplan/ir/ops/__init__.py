@@ -1,0 +1,29 @@
+"""One rule for every primitive, a family a file; importing this package fills `DEFINITIONS`."""
+
+from swplan.ir.ops import (
+    contractions,
+    elementwise,
+    indexing,
+    random,
+    reductions,
+    shapes,
+    windows,
+)
+from swplan.ir.ops._definitions import DEFINITIONS, Definition, Local, OpSpec, bind_local, define, rule_of
+
+__all__ = [
+    "DEFINITIONS",
+    "Definition",
+    "Local",
+    "OpSpec",
+    "bind_local",
+    "contractions",
+    "define",
+    "elementwise",
+    "indexing",
+    "random",
+    "reductions",
+    "rule_of",
+    "shapes",
+    "windows",
+]

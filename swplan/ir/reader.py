@@ -1,0 +1,227 @@
+"""Reads a jaxpr into a Graph: the only walker of jaxprs.
+
+Calls (`jit`, `checkpoint`, custom derivatives) are inlined. Loops keep their bodies as regions; what a body computes
+from values that do not change from trip to trip moves out of it, and equal equations become one, as XLA would do:
+so the collectives that are planned are the collectives that run. Decisions are made elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from swplan.ir.graph import Aval, Op, Region
+from swplan.ir.ops import OpSpec, rule_of
+from swplan.ir.rule import Rule
+from swplan.ir.source import source_line, stage_of
+
+CALLS = {
+    "jit": "jaxpr", "pjit": "jaxpr", "closed_call": "call_jaxpr", "core_call": "call_jaxpr", "call": "call_jaxpr",
+    "checkpoint": "jaxpr", "remat2": "jaxpr", "custom_jvp_call": "call_jaxpr", "custom_vjp_call": "call_jaxpr",
+    "custom_vjp_call_jaxpr": "fun_jaxpr", "eval_jaxpr": "jaxpr",
+}  # fmt: skip
+IDENTITIES = {"copy", "copy_p", "stop_gradient", "name", "sharding_constraint", "device_put", "pvary"}
+
+
+@dataclass(slots=True)
+class Scope:
+    """One region while it is being read: its ops, the values it defines, and the equations seen in it."""
+
+    parent: Scope | None = None
+    may_hoist: bool = False
+    ops: list[Op] = field(default_factory=list)
+    defined: set[int] = field(default_factory=set)
+    seen: dict[Any, tuple[int, ...]] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Reader:
+    """State of one reading: all values so far, and the scope in which equations are read now."""
+
+    avals: list[Aval] = field(default_factory=list)
+    constants: dict[int, Any] = field(default_factory=dict)
+    scalars: dict[Any, int] = field(default_factory=dict)
+    rules: dict[Any, Rule] = field(default_factory=dict)
+    gradients: set[int] = field(default_factory=set)
+    scope: Scope = field(default_factory=Scope)
+
+    def value(self, aval: Aval) -> int:
+        """A new value of this shape and dtype, defined in the current scope."""
+        self.avals.append(aval)
+        self.scope.defined.add(len(self.avals) - 1)
+        return len(self.avals) - 1
+
+    def constant(self, array: Any) -> int:
+        """The value of a literal or of an array that the program closes over; equal scalars are one value."""
+        aval = aval_of(array)
+        key = None if aval.is_key or aval.shape else (aval, np.asarray(array).tobytes())
+        if key is not None and key in self.scalars:
+            return self.scalars[key]
+        self.avals.append(aval)
+        value = len(self.avals) - 1
+        self.constants[value] = array
+        if key is not None:
+            self.scalars[key] = value
+        return value
+
+    def read(self, jaxpr: Any, consts: Sequence[int], arguments: Sequence[int]) -> list[int]:
+        """Reads all equations of an open jaxpr; returns the values of its results."""
+        names: dict[Any, int] = dict(zip(jaxpr.constvars, consts, strict=True))
+        names.update(zip(jaxpr.invars, arguments, strict=True))
+
+        def lookup(atom: Any) -> int:
+            return self.constant(_literal(atom)) if hasattr(atom, "val") else names[atom]
+
+        for eqn in jaxpr.eqns:
+            results = self.equation(eqn, [lookup(atom) for atom in eqn.invars])
+            names.update(zip(eqn.outvars, results, strict=True))
+        return [lookup(atom) for atom in jaxpr.outvars]
+
+    def read_closed(self, jaxpr: Any, arguments: Sequence[int]) -> list[int]:
+        """Reads a jaxpr that may carry its own constants."""
+        if hasattr(jaxpr, "jaxpr"):
+            return self.read(jaxpr.jaxpr, [self.constant(c) for c in jaxpr.consts], arguments)
+        return self.read(jaxpr, [], arguments)
+
+    def equation(self, eqn: Any, operands: list[int]) -> Sequence[int]:
+        """Reads one equation; returns the values of its results."""
+        name = eqn.primitive.name
+        if name in CALLS:
+            return self.read_closed(eqn.params[CALLS[name]], operands)
+        if name in IDENTITIES or self._converts_to_itself(name, eqn, operands):
+            return operands
+        if name in STRUCTURED:
+            return STRUCTURED[name](self, eqn, operands)
+        return self.plain(eqn, operands)
+
+    def plain(self, eqn: Any, operands: list[int]) -> Sequence[int]:
+        """An op without regions: found again if an equal one was read, put outside a loop if nothing in it changes."""
+        key = (eqn.primitive.name, tuple(operands), _params_key(eqn.params))
+        scope: Scope | None = self.scope
+        while scope is not None:
+            if key in scope.seen:
+                return scope.seen[key]
+            scope = scope.parent
+        home = self._home(operands)
+        inner, self.scope = self.scope, home
+        results = tuple(self.value(aval_of(var.aval)) for var in eqn.outvars)
+        self.emit(self._op(eqn, operands, results))
+        self.scope = inner
+        home.seen[key] = results
+        return results
+
+    def emit(self, op: Op) -> None:
+        """Adds an op to the current scope."""
+        self.scope.ops.append(op)
+        if op.stage == "backward":
+            self.gradients.update(op.results)
+
+    def _op(self, eqn: Any, operands: Sequence[int], results: Sequence[int]) -> Op:
+        spec = OpSpec(
+            eqn.primitive.name,
+            eqn.params,
+            tuple(self.avals[v] for v in operands),
+            tuple(self.avals[v] for v in results),
+        )
+        source = source_line(eqn)
+        key = (spec.primitive, spec.operands, spec.results, _params_key(eqn.params))
+        if key not in self.rules:
+            self.rules[key] = rule_of(spec, source)
+        stage = stage_of(eqn, any(v in self.gradients for v in operands))
+        if stage == "optimizer":
+            self.gradients.update(results)
+        return Op(eqn.primitive.name, tuple(operands), tuple(results), eqn.params, eqn.primitive, self.rules[key], source, stage)
+
+    def _home(self, operands: Sequence[int]) -> Scope:
+        """The outermost scope in which an op can stand. Ops of constants alone stay where they are: they cost nothing."""
+        changing = [v for v in operands if v not in self.constants]
+        scope = self.scope
+        while changing and scope.may_hoist and scope.parent and not any(v in scope.defined for v in changing):
+            scope = scope.parent
+        return scope
+
+    def _converts_to_itself(self, name: str, eqn: Any, operands: Sequence[int]) -> bool:
+        return name == "convert_element_type" and aval_of(eqn.outvars[0].aval) == self.avals[operands[0]]
+
+
+def aval_of(x: Any) -> Aval:
+    """Shape and dtype of an array, scalar or abstract value."""
+    if not hasattr(x, "dtype"):
+        x = np.asarray(x)
+    name = str(x.dtype)
+    return Aval(tuple(x.shape), "float0" if "float0" in name else name)
+
+
+def _literal(atom: Any) -> Any:
+    """The value of a literal, with the dtype that the jaxpr gives it (Python scalars carry none)."""
+    dtype = atom.aval.dtype
+    return atom.val if str(dtype).startswith("key") else np.asarray(atom.val, dtype)
+
+
+def _params_key(params: Any) -> Any:
+    """Params as something hashable; objects without a value of their own count by identity."""
+    return tuple((name, _hashable(params[name])) for name in sorted(params))
+
+
+def _hashable(x: Any) -> Any:
+    try:
+        hash(x)
+    except TypeError:
+        return repr(x) if isinstance(x, (list, dict, np.ndarray)) else id(x)
+    return (type(x).__name__, x)
+
+
+def _scan(reader: Reader, eqn: Any, operands: list[int]) -> Sequence[int]:
+    params = eqn.params
+    consts, carries = params["num_consts"], params["num_carry"]
+    jaxpr, crossing = params["jaxpr"].jaxpr, operands[consts:]
+    region, reader.scope = reader.scope, Scope(reader.scope, may_hoist=True)
+    inner = tuple(reader.value(aval_of(var.aval)) for var in jaxpr.invars[consts:])
+    outputs = reader.read_closed(params["jaxpr"], [*operands[:consts], *inner])
+    body, reader.scope = Region(inner, tuple(outputs), tuple(reader.scope.ops)), region
+    results = tuple(reader.value(aval_of(var.aval)) for var in eqn.outvars)
+    stage = stage_of(eqn, any(v in reader.gradients for v in operands))
+    kept = {"length": params["length"], "reverse": params["reverse"]}
+    reader.emit(
+        Op("scan", tuple(crossing), results, kept, None, None, source_line(eqn), stage, "scan", (body,), carries, params["length"])
+    )
+    return results
+
+
+def _while(reader: Reader, eqn: Any, operands: list[int]) -> Sequence[int]:
+    params = eqn.params
+    heads, tails = params["cond_nconsts"], params["body_nconsts"]
+    crossing = operands[heads + tails :]
+    avals = [aval_of(var.aval) for var in eqn.outvars]
+    regions = []
+    for name, consts in (("cond_jaxpr", operands[:heads]), ("body_jaxpr", operands[heads : heads + tails])):
+        outer, reader.scope = reader.scope, Scope(reader.scope, may_hoist=True)
+        inner = tuple(reader.value(aval) for aval in avals)
+        outputs = reader.read_closed(params[name], [*consts, *inner])
+        regions.append(Region(inner, tuple(outputs), tuple(reader.scope.ops)))
+        reader.scope = outer
+    results = tuple(reader.value(aval) for aval in avals)
+    stage = stage_of(eqn, any(v in reader.gradients for v in operands))
+    reader.emit(
+        Op("while", tuple(crossing), results, {}, None, None, source_line(eqn), stage, "while", tuple(regions), len(avals), None)
+    )
+    return results
+
+
+def _cond(reader: Reader, eqn: Any, operands: list[int]) -> Sequence[int]:
+    regions = []
+    for branch in eqn.params["branches"]:
+        outer, reader.scope = reader.scope, Scope(reader.scope)
+        outputs = reader.read_closed(branch, operands[1:])
+        regions.append(Region((), tuple(outputs), tuple(reader.scope.ops)))
+        reader.scope = outer
+    results = tuple(reader.value(aval_of(var.aval)) for var in eqn.outvars)
+    stage = stage_of(eqn, any(v in reader.gradients for v in operands))
+    reader.emit(Op("cond", (operands[0],), results, {}, None, None, source_line(eqn), stage, "cond", tuple(regions)))
+    return results
+
+
+STRUCTURED = {"scan": _scan, "while": _while, "cond": _cond}

@@ -1,0 +1,37 @@
+"""Where in the user's program an equation comes from: file and line, and forward, backward or optimizer."""
+
+from __future__ import annotations
+
+import sysconfig
+from functools import lru_cache
+from typing import Any
+
+_LIBRARY = tuple(
+    {sysconfig.get_paths()["purelib"], sysconfig.get_paths()["platlib"], sysconfig.get_paths()["stdlib"]}
+)
+
+
+@lru_cache(maxsize=65536)
+def _is_library(file_name: str) -> bool:
+    return file_name.startswith(_LIBRARY) or file_name.startswith("<") or "/site-packages/" in file_name
+
+
+@lru_cache(maxsize=65536)
+def _summarize(traceback: Any) -> str:
+    for frame in traceback.frames:
+        if not _is_library(frame.file_name):
+            return f"{frame.file_name}:{frame.line_num} ({frame.function_name})"
+    return ""
+
+
+def source_line(eqn: Any) -> str:
+    """`file:line (function)` of the innermost frame outside of installed libraries; "" if there is none."""
+    traceback = eqn.source_info.traceback
+    return _summarize(traceback) if traceback is not None else ""
+
+
+def stage_of(eqn: Any, follows_gradient: bool) -> str:
+    """"backward" for transposed equations, "optimizer" for what is computed from gradients, else "forward"."""
+    if "transpose(" in str(eqn.source_info.name_stack):
+        return "backward"
+    return "optimizer" if follows_gradient else "forward"

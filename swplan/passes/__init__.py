@@ -1,0 +1,1 @@
+"""Passes: graph -> graph, one a file; `pipeline.py` lists them in order."""

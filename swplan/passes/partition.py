@@ -1,0 +1,155 @@
+"""Partitions: a global Graph and decisions -> the program of one device, every collective explicit.
+
+Each op takes its operands in the layouts that its strategy asks for. A value that is not there in that layout is
+resharded from the copy that was decided on for it, once for each layout, in the scope where the value is defined: so no
+collective runs twice for the same thing, or in a loop for something that does not change there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from swplan.ir.device import Compute, DeviceOp, DeviceProgram, DeviceRegion, DeviceValue, Loop, Move
+from swplan.ir.graph import Aval, Graph, Op, Region
+from swplan.ir.layout import Layout, local_shape, replicated, reshard, shift
+from swplan.ir.strategy import operand_layout, result_layout
+
+Choices = Mapping[tuple[str, int], tuple[int, ...]]
+
+
+@dataclass(slots=True)
+class _Scope:
+    ops: list[DeviceOp] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class _Home:
+    """A global value on the devices: the layouts in which it exists, and the one that others are made from."""
+
+    scope: _Scope
+    base: Layout
+    versions: dict[Layout, int]
+
+
+@dataclass(slots=True)
+class _Partitioner:
+    graph: Graph
+    sizes: tuple[int, ...]
+    choices: Choices
+    values: list[DeviceValue] = field(default_factory=list)
+    homes: dict[int, _Home] = field(default_factory=dict)
+    scope: _Scope = field(default_factory=_Scope)
+
+    def new(self, origin: int, layout: Layout, aval: Aval | None = None) -> int:
+        """A new local value: the part of a global one in this layout."""
+        whole = aval or self.graph.avals[origin]
+        local = Aval(local_shape(whole.shape, layout, self.sizes), whole.dtype)
+        self.values.append(DeviceValue(local, layout, origin, self.graph.role(origin)))
+        return len(self.values) - 1
+
+    def define(self, value: int, layout: Layout) -> int:
+        """Introduces a global value in the current scope, in this layout."""
+        local = self.new(value, layout)
+        self.homes[value] = _Home(self.scope, layout, {layout: local})
+        return local
+
+    def fetch(self, value: int, layout: Layout, reader: Op | None = None) -> int:
+        """The local value in this layout, resharded where it is defined if it does not exist yet."""
+        home = self.homes[value]
+        if layout in home.versions:
+            return home.versions[layout]
+        copy = self.choices.get(("copy", value), home.base)
+        if copy not in home.versions:
+            self._move(value, home, home.base, copy, reader)
+        return self._move(value, home, copy, layout, reader)
+
+    def _move(self, value: int, home: _Home, source: Layout, target: Layout, reader: Op | None) -> int:
+        for step in reshard(source, target):
+            if step.after not in home.versions:
+                result = self.new(value, step.after)
+                name, line, stage = (reader.primitive, reader.source, reader.stage) if reader else ("return", "", "optimizer")
+                home.scope.ops.append(Move(step, (home.versions[step.before],), (result,), name, line, stage))
+                home.versions[step.after] = result
+        return home.versions[target]
+
+    def region(self, region: Region) -> None:
+        """Partitions the ops of a region into the current scope."""
+        for op in region.ops:
+            {"op": self.op, "scan": self.scan, "while": self.loop, "cond": self.cond}[op.kind](op)
+
+    def op(self, op: Op) -> None:
+        strategy = self.choices["op", op.results[0]]
+        operands = tuple(
+            self.fetch(value, operand_layout(op.rule, slot, strategy), op) for slot, value in enumerate(op.operands)
+        )
+        results = tuple(
+            self.define(value, result_layout(op.rule, out, strategy)) for out, value in enumerate(op.results)
+        )
+        self.scope.ops.append(Compute(op, strategy, operands, results))
+
+    def scan(self, op: Op) -> None:
+        (body,) = op.regions
+        carries = [self.choices["carry", inner] for inner in body.inputs[: op.carries]]
+        slices = [self.choices["slice", inner] for inner in body.inputs[op.carries :]]
+        stacks = [self.choices["stack", result] for result in op.results[op.carries :]]
+        outside = carries + [shift(layout, 1) for layout in slices]
+        operands = tuple(self.fetch(v, layout, op) for v, layout in zip(op.operands, outside, strict=True))
+        local = self._body(body, carries + slices, carries + stacks, op)
+        after = carries + [shift(layout, 1) for layout in stacks]
+        self._loop(op, operands, after, (local,))
+
+    def loop(self, op: Op) -> None:
+        condition, body = op.regions
+        carries = [self.choices["carry", inner] for inner in body.inputs]
+        operands = tuple(self.fetch(v, layout, op) for v, layout in zip(op.operands, carries, strict=True))
+        whole = replicated(len(self.sizes))
+        regions = (self._body(condition, carries, [whole], op), self._body(body, carries, carries, op))
+        self._loop(op, operands, carries, regions)
+
+    def cond(self, op: Op) -> None:
+        operands = (self.fetch(op.operands[0], replicated(len(self.sizes)), op),)
+        after = [self.choices["branch", result] for result in op.results]
+        regions = tuple(self._body(body, [], after, op) for body in op.regions)
+        self._loop(op, operands, after, regions)
+
+    def _body(self, body: Region, inputs: list[Layout], outputs: list[Layout], op: Op) -> DeviceRegion:
+        outer, self.scope = self.scope, _Scope()
+        entering = tuple(self.define(v, layout) for v, layout in zip(body.inputs, inputs, strict=True))
+        self.region(body)
+        leaving = tuple(self.fetch(v, layout, op) for v, layout in zip(body.outputs, outputs, strict=True))
+        region, self.scope = DeviceRegion(entering, leaving, tuple(self.scope.ops)), outer
+        return region
+
+    def _loop(self, op: Op, operands: tuple[int, ...], after: list[Layout], regions: tuple[DeviceRegion, ...]) -> None:
+        results = tuple(self.define(v, layout) for v, layout in zip(op.results, after, strict=True))
+        self.scope.ops.append(Loop(op, operands, results, regions))
+
+
+def partition(graph: Graph, sizes: tuple[int, ...], choices: Choices) -> DeviceProgram:
+    """The program of one device.
+
+    Args:
+      graph: the program, global shapes.
+      sizes: sizes of the mesh axes.
+      choices: a strategy for every op and a layout for every variable, by the keys of `search.decisions`.
+    """
+    work = _Partitioner(graph, sizes, choices)
+    whole = replicated(len(sizes))
+    inputs = tuple(work.define(value, choices["input", value]) for value in graph.top.inputs)
+    constants = {work.define(value, whole): array for value, array in sorted(graph.constants.items(), key=lambda item: item[0])}
+    work.region(graph.top)
+    outputs = tuple(
+        work.fetch(value, output_layout(graph, position, choices, whole)) for position, value in enumerate(graph.top.outputs)
+    )
+    top = DeviceRegion(inputs, outputs, tuple(work.scope.ops))
+    return DeviceProgram(
+        values=tuple(work.values), top=top, constants=constants, sizes=sizes, aliases=dict(graph.aliases)
+    )
+
+
+def output_layout(graph: Graph, position: int, choices: Choices, whole: Layout) -> Layout:
+    """The layout in which a result is returned: that of the input it replaces, or its own."""
+    if position in graph.aliases:
+        return choices["input", graph.top.inputs[graph.aliases[position]]]
+    return choices.get(("output", position), whole)

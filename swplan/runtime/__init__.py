@@ -1,0 +1,1 @@
+"""The runtime: tracing, meshes, and running device programs with JAX."""

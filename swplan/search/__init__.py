@@ -1,0 +1,1 @@
+"""The search: which decisions there are, what they cost together, and the best of them with its proof."""

@@ -1,0 +1,213 @@
+"""The decision graph: everything about a program that has to be decided, and which decisions touch.
+
+A node is an op (to choose: its strategy) or a variable (to choose: its layout). Variables are inputs, results, loop
+carries, scanned slices and stacked results, and the one copy of a value that several ops read. An edge is a
+value that goes from one to another and is resharded where their layouts differ. No mesh is known here yet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from swplan.ir.graph import Aval, Graph, Op, Region, reads
+
+Key = tuple[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One decision. `key` names it in the plan; `count` is how often an op runs; `weight` how many values it holds."""
+
+    key: Key
+    count: int
+    op: Op | None = None
+    aval: Aval | None = None
+    pending: bool = False
+    role: str = "activation"
+
+
+@dataclass(frozen=True, slots=True)
+class Edge:
+    """A value that goes from `source` (its result `out`) to `target` (its operand `slot`), `count` times a step.
+
+    `aval` is the value where it is resharded; `source_shift`, `target_shift` say how many leading dims it has beyond the
+    layouts that the two nodes choose (a scanned array has one more than its slice).
+    """
+
+    source: int
+    out: int
+    target: int
+    slot: int
+    aval: Aval
+    count: int
+    source_shift: int = 0
+    target_shift: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class DecisionGraph:
+    """All decisions of a program. `index` finds a node by its key."""
+
+    graph: Graph
+    nodes: tuple[Node, ...]
+    edges: tuple[Edge, ...]
+    index: dict[Key, int]
+
+
+def producer_key(op: Op) -> Key:
+    """The key of the decision about an op."""
+    return ("op", op.results[0])
+
+
+@dataclass(slots=True)
+class _Builder:
+    graph: Graph
+    readers: dict[int, int]
+    nodes: list[Node] = field(default_factory=list)
+    edges: list[Edge] = field(default_factory=list)
+    origin: dict[int, tuple[int, int, int]] = field(default_factory=dict)
+    scope: dict[int, int] = field(default_factory=dict)
+
+    def variable(self, key: Key, value: int, count: int, pending: bool = False) -> int:
+        """A node that chooses a layout for something with the shape of `value`."""
+        self.nodes.append(Node(key, count, None, self.graph.avals[value], pending, self.graph.role(value)))
+        return len(self.nodes) - 1
+
+    def define(self, value: int, node: int, out: int, count: int, shift: int = 0) -> None:
+        """Says who produces a value; if several ops read it, they read one copy of it, laid out as a decision of its own."""
+        self.origin[value], self.scope[value] = (node, out, shift), count
+        if self.readers.get(value, 0) > 1 and self.graph.avals[value].shape:
+            copy = self.variable(("copy", value), value, count, pending=False)
+            self.connect(value, copy, 0)
+            self.origin[value] = (copy, 0, 0)
+
+    def connect(self, value: int, target: int, slot: int, count: int | None = None, target_shift: int = 0) -> None:
+        """Adds the edge that carries a value to a node; what does not change inside a loop is resharded outside of it."""
+        if value in self.graph.constants and not self.graph.avals[value].shape:
+            return
+        source, out, shift = self.origin[value]
+        runs = self.scope[value] if count is None else count
+        self.edges.append(Edge(source, out, target, slot, self.graph.avals[value], runs, shift, target_shift))
+
+    def region(self, region: Region, count: int) -> None:
+        """Adds the ops of a region that runs `count` times."""
+        for op in region.ops:
+            {"op": self.op, "scan": self.scan, "while": self.loop, "cond": self.cond}[op.kind](op, count)
+
+    def op(self, op: Op, count: int) -> None:
+        self.nodes.append(Node(producer_key(op), count, op))
+        node = len(self.nodes) - 1
+        for slot, value in enumerate(op.operands):
+            self.connect(value, node, slot)
+        for out, value in enumerate(op.results):
+            self.define(value, node, out, count)
+
+    def carry(self, op: Op, body: Region, count: int, trips: int) -> None:
+        """One layout for each carry: of its first value, inside, and after the loop."""
+        for i in range(op.carries):
+            inner = body.inputs[i]
+            node = self.variable(("carry", inner), inner, count, pending=True)
+            self.connect(op.operands[i], node, 0, count)
+            self.define(inner, node, 0, count * trips)
+
+    def scan(self, op: Op, count: int) -> None:
+        (body,), trips = op.regions, op.trips or 1
+        self.carry(op, body, count, trips)
+        for outer, inner in zip(op.operands[op.carries :], body.inputs[op.carries :], strict=True):
+            node = self.variable(("slice", inner), inner, count)
+            self.connect(outer, node, 0, count, target_shift=1)
+            self.define(inner, node, 0, count * trips)
+        carries = [self._carry_node(value) for value in body.inputs[: op.carries]]
+        self.region(body, count * trips)
+        for i, value in enumerate(body.outputs):
+            if i < op.carries:
+                self.connect(value, carries[i], 1, count * trips)
+                self.define(op.results[i], carries[i], 0, count)
+            else:
+                node = self.variable(("stack", op.results[i]), value, count * trips, pending=True)
+                self.connect(value, node, 0, count * trips)
+                self.define(op.results[i], node, 0, count, shift=1)
+
+    def _carry_node(self, inner: int) -> int:
+        return next(i for i in range(len(self.nodes) - 1, -1, -1) if self.nodes[i].key == ("carry", inner))
+
+    def loop(self, op: Op, count: int) -> None:
+        condition, body = op.regions
+        self.carry(op, body, count, op.trips or 1)
+        carries = [self._carry_node(value) for value in body.inputs]
+        for value, node in zip(condition.inputs, carries, strict=True):
+            self.define(value, node, 0, count * (op.trips or 1))
+        self.region(condition, count * (op.trips or 1))
+        self.replicated(condition.outputs[0], ("predicate", op.results[0]), count)
+        self.region(body, count * (op.trips or 1))
+        for value, node, result in zip(body.outputs, carries, op.results, strict=True):
+            self.connect(value, node, 1, count * (op.trips or 1))
+            self.define(result, node, 0, count)
+
+    def cond(self, op: Op, count: int) -> None:
+        self.replicated(op.operands[0], ("predicate", op.results[0]), count)
+        for body in op.regions:
+            self.region(body, count)
+        for i, result in enumerate(op.results):
+            node = self.variable(("branch", result), result, count, pending=True)
+            for slot, body in enumerate(op.regions):
+                self.connect(body.outputs[i], node, slot, count)
+            self.define(result, node, 0, count)
+
+    def replicated(self, value: int, key: Key, count: int) -> None:
+        """A reader that needs a scalar whole on every device."""
+        self.connect(value, self.variable(key, value, count), 0, count)
+
+
+def _readers(graph: Graph) -> dict[int, int]:
+    """How many ops, loop borders and results read each value."""
+    readers: dict[int, int] = dict.fromkeys(graph.top.outputs, 0)
+
+    def note(values: Iterable[int]) -> None:
+        for value in values:
+            readers[value] = readers.get(value, 0) + 1
+
+    def visit(region: Region) -> None:
+        for op in region.ops:
+            note(op.operands)
+            for body in op.regions:
+                visit(body)
+        note(region.outputs)
+
+    visit(graph.top)
+    return readers
+
+
+def decision_graph(graph: Graph) -> DecisionGraph:
+    """All decisions of a program, in program order."""
+    builder = _Builder(graph, _readers(graph))
+    inputs = {}
+    for value in graph.top.inputs:
+        inputs[value] = builder.variable(("input", value), value, 1)
+        builder.define(value, inputs[value], 0, 1)
+    for value in sorted(v for v in graph.constants if graph.avals[v].shape):
+        builder.define(value, builder.variable(("constant", value), value, 1), 0, 1)
+    builder.region(graph.top, 1)
+    for position, value in enumerate(graph.top.outputs):
+        if position in graph.aliases:
+            builder.connect(value, inputs[graph.top.inputs[graph.aliases[position]]], 0)
+        elif value not in graph.constants:
+            builder.connect(value, builder.variable(("output", position), value, 1), 0)
+    nodes = tuple(builder.nodes)
+    return DecisionGraph(graph, nodes, tuple(builder.edges), {node.key: i for i, node in enumerate(nodes)})
+
+
+def users(graph: Graph) -> dict[int, list[Op]]:
+    """The ops that read each value, loops by what their bodies take from outside included."""
+    found: dict[int, list[Op]] = {}
+
+    def visit(region: Region) -> None:
+        for op in region.ops:
+            for value in reads(op):
+                found.setdefault(value, []).append(op)
+            for body in op.regions:
+                visit(body)
+
+    visit(graph.top)
+    return found
