@@ -1,0 +1,68 @@
+"""How long a device takes for one op: the roofline.
+
+Williams, Waterman and Patterson, "Roofline", CACM 2009 (doi 10.1145/1498765.1498785): computing and moving data overlap
+perfectly inside an op, so the longer of the two counts; starting the op comes on top. Between devices: `collectives`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from swplan.costmodel.chip import Chip
+from swplan.costmodel.work import Count, Matmul, Work
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Breakdown:
+    """Where the time of an op goes; each field is a float or an array over strategies.
+
+    Attributes:
+        compute_s: Arithmetic, as if memory were infinitely fast.
+        memory_s: Traffic, as if arithmetic were free.
+        overhead_s: Launches.
+    """
+
+    compute_s: float | np.ndarray
+    memory_s: float | np.ndarray
+    overhead_s: float | np.ndarray
+
+    @property
+    def time_s(self) -> float | np.ndarray:
+        """`max(compute_s, memory_s) + overhead_s`."""
+        return np.maximum(self.compute_s, self.memory_s) + self.overhead_s
+
+    @property
+    def binding(self) -> str | np.ndarray:
+        """What a faster version of would help most: "compute", "memory" or "overhead"."""
+        busy = np.where(self.compute_s >= self.memory_s, "compute", "memory")
+        longest = np.where(self.overhead_s > np.maximum(self.compute_s, self.memory_s), "overhead", busy)
+        return longest if longest.ndim else str(longest)
+
+
+def time_s(work: Work, chip: Chip) -> float | np.ndarray:
+    """Time of one op.
+
+    Laws: never shorter than any of its parts; time(n * work) = n * time(work); time(a + b) <= time(a) + time(b), since
+    two ops fused into one overlap better than two ops one after the other. So sum the times of ops, not their work.
+    """
+    return breakdown(work, chip).time_s
+
+
+def breakdown(work: Work, chip: Chip) -> Breakdown:
+    """Time of one op, resource by resource."""
+    vector_s = sum(flops / chip.vector_flops_per_s[precision] for precision, flops in work.vector_flops.items())
+    return Breakdown(
+        compute_s=sum(_matmul_s(matmul, chip) for matmul in work.matmuls)
+        + vector_s
+        + work.special_flops / chip.special_flops_per_s,
+        memory_s=work.bytes / chip.memory_bytes_per_s,
+        overhead_s=work.launches * chip.op_overhead_s,
+    )
+
+
+def _matmul_s(matmul: Matmul, chip: Chip) -> Count:
+    """Flops over the rate that a large matmul reaches; in floats from the start, since arrays of int64 can overflow."""
+    flops = 2.0 * matmul.batch * matmul.m * matmul.n * matmul.k * matmul.count
+    return flops / (chip.flops_per_s[matmul.precision] * chip.matmul_efficiency[matmul.precision])
