@@ -46,8 +46,7 @@ def corresponding(
 
     An operand of rank 0 has no dims and a dim of size 1 that stands against a larger one is broadcast.
 
-    Args:
-      whole: dims that cannot be split. Where an operand's size differs there, the result's size counts.
+    Dims in `whole` cannot be split; where an operand's size differs there, the result's size counts.
     """
     shape = spec.results[0].shape
     names = dim_names("d", len(shape))

@@ -67,7 +67,9 @@ def picking(spec: OpSpec, numbers: Numbers, spans: Sequence[int], window: Sequen
     shape, index_shape = spec.operands[0].shape, spec.operands[1].shape
     index_names = [f"i{dim}" for dim in range(len(index_shape) - 1)]
     shown = [dim for dim in range(len(shape)) if dim not in (*numbers.collapsed, *numbers.batching)]
-    window_names = dict(zip(sorted(numbers.window_dims), (_window_name(dim, shape, spans) for dim in shown), strict=True))
+    window_names = dict(
+        zip(sorted(numbers.window_dims), (_window_name(dim, shape, spans) for dim in shown), strict=True)
+    )
     others = [dim for dim in range(len(window)) if dim not in window_names]
     window_names |= zip(others, index_names, strict=True)
     picked = tuple(dim for dim in numbers.index_map if spans[dim] == 1 < shape[dim])

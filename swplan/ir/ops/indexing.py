@@ -16,7 +16,7 @@ from jax import lax
 from swplan.ir.ops._definitions import Local, OpSpec, define
 from swplan.ir.ops._dims import corresponding, dim_names, is_number, numeric
 from swplan.ir.ops._picking import Numbers, inside, picking, to_block, widened
-from swplan.ir.rule import MOVE, WHOLE, Rule, WorkKind, make_rule
+from swplan.ir.rule import WHOLE, Rule, WorkKind, make_rule
 
 _PICK = WorkKind(per_point=0.0, traffic="result")
 
@@ -35,7 +35,8 @@ def _slice_params(spec: OpSpec, local: Local) -> dict[str, Any]:
 @define("slice", localize=_slice_params)
 def static_slice(spec: OpSpec) -> Rule:
     """Dims that are not cut are parallel."""
-    return corresponding(spec, linear=((0,),), work=_PICK)
+    cut = _cut_dims(spec.operands[0].shape, spec.results[0].shape)
+    return corresponding(spec, whole=cut, linear=((0,),), work=_PICK)
 
 
 def _dynamic_slice_params(spec: OpSpec, local: Local) -> dict[str, Any]:
@@ -45,7 +46,8 @@ def _dynamic_slice_params(spec: OpSpec, local: Local) -> dict[str, Any]:
 @define("dynamic_slice", localize=_dynamic_slice_params)
 def dynamic_slice(spec: OpSpec) -> Rule:
     """Dims that are not cut are parallel: their start index is clamped to 0."""
-    return corresponding(spec, linear=((0,),), work=_PICK)
+    cut = _cut_dims(spec.operands[0].shape, spec.results[0].shape)
+    return corresponding(spec, whole=cut, linear=((0,),), work=_PICK)
 
 
 @define("dynamic_update_slice")
@@ -69,9 +71,7 @@ def _gather_numbers(spec: OpSpec) -> Numbers:
 def _lower_gather(spec: OpSpec, local: Local, operands: Sequence[Any]) -> list[Any]:
     slices = tuple(
         block if size == full else size
-        for size, full, block in zip(
-            spec.params["slice_sizes"], spec.operands[0].shape, local.operands[0], strict=True
-        )
+        for size, full, block in zip(spec.params["slice_sizes"], spec.operands[0].shape, local.operands[0], strict=True)
     )
     params = {**spec.params, "slice_sizes": slices}
     if _picks_from_block(spec, local, _gather_numbers(spec), spec.params["slice_sizes"]):
@@ -105,7 +105,7 @@ def _gather_block(spec: OpSpec, local: Local, operands: Sequence[Any], params: d
     if spec.params["mode"] != lax.GatherScatterMode.FILL_OR_DROP:
         return choose(own, found, absent)
     valid = inside(indices, limits)
-    is_first = jnp.asarray(sum(local.part(f"p{dim}") for dim in numbers.index_map if spec.params["slice_sizes"][dim] == 1 < spec.operands[0].shape[dim]) == 0)
+    is_first = jnp.asarray(sum(local.part(f"p{dim}") for dim in numbers.index_map) == 0)
     filled = lax.full_like(found, spec.params["fill_value"])
     filled = lax.select(lax.broadcast(is_first, found.shape), filled, absent)
     return choose(valid, choose(own, found, absent), filled)

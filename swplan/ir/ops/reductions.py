@@ -15,8 +15,7 @@ from swplan.ir.rule import VECTOR, WHOLE, Rule, make_rule
 def reduction(spec: OpSpec, *, kind: str = WHOLE, axes: str = "axes", linear: tuple = ()) -> Rule:
     """A reduction of every operand of full rank over the dims in `params[axes]`; the others are initial values.
 
-    Args:
-      kind: how the parts of a reduced dim are joined, or "whole" where no collective joins them.
+    `kind` says how the parts of a reduced dim are joined; "whole" where no collective joins them.
     """
     shape, reduced = spec.operands[0].shape, set(spec.params[axes])
     names = dim_names("d", len(shape))
