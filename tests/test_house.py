@@ -6,6 +6,7 @@ but over the depth that we aim for.
 """
 
 import ast
+import functools
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -41,10 +42,15 @@ def sources(*folders: str) -> list[Path]:
     return sorted(path for folder in folders for path in (ROOT / folder).rglob("*.py"))
 
 
+@functools.cache
+def parse(path: Path) -> ast.Module:
+    """The syntax tree of a file."""
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
 def trees(*folders: str) -> Iterator[Tree]:
     """The files below `folders`, as (path from the root, syntax tree)."""
-    for path in sources(*folders):
-        yield path.relative_to(ROOT).as_posix(), ast.parse(path.read_text(encoding="utf-8"))
+    return ((path.relative_to(ROOT).as_posix(), parse(path)) for path in sources(*folders))
 
 
 def below(name: str, *folders: str) -> bool:
