@@ -11,11 +11,10 @@ import os
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from types import MappingProxyType
 
-from swplan.costmodel.schema import PRECISIONS, WIDER, Number, check_numbers, choices_text, key_units
+from swplan.costmodel.schema import PRECISIONS, WIDER, Number, check_numbers, choices_text, key_units, rival_key
 from swplan.errors import ChipError
 
 PACKAGED = Path(__file__).parent / "chips"
@@ -116,7 +115,7 @@ class Chip:
         Raises:
             ChipError: A key is unknown, or a number has the wrong unit, kind or range.
         """
-        displaced = {other for key in numbers if (other := _rival(key, self.tiers))} - set(numbers)
+        displaced = {other for key in numbers if (other := rival_key(key, self.tiers))} - set(numbers)
         kept = {key: number for key, number in self.numbers.items() if key not in displaced}
         return Chip.of(
             name=self.name,
@@ -211,12 +210,3 @@ def _nearest(precision: str, numbers: Mapping[str, Number], table: str) -> str:
     while f"{table}.{precision}" not in numbers:
         precision = WIDER[precision]
     return precision
-
-
-def _rival(key: str, tiers: tuple[str, ...]) -> str | None:
-    """The key that says the same as `key`: an outer tier's bandwidth and the taper of the tier inside it."""
-    for inner, outer in pairwise(tiers):
-        pair = (f"network.{inner}.taper", f"network.{outer}.bytes_per_s")
-        if key in pair:
-            return pair[1 - pair.index(key)]
-    return None

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from swplan.costmodel.chip import Chip, load_chip
@@ -44,7 +45,8 @@ def calibrated_chip(measurements: Mapping[str, Number | float], *, base: str = "
     for key in measurements:
         if key not in units:
             raise ChipError(f"chip {base!r} has no number {key!r} to calibrate; {choices_text(key, units)}")
-    return chip.with_numbers({key: _measured(value, units[key]) for key, value in measurements.items()})
+    measured = chip.with_numbers({key: _measured(value, units[key]) for key, value in measurements.items()})
+    return replace(measured, description=f"{base}, calibrated on this machine")
 
 
 def calibrated_chip_toml(measurements: Mapping[str, Number | float], *, base: str = "host") -> str:
@@ -60,7 +62,8 @@ def _measured(value: Number | float, unit: str) -> Number:
 
 def _line(key: str, number: Number) -> str:
     words = ", ".join(f"{field} = {_string(getattr(number, field))}" for field in ("unit", "source", "kind"))
-    return f"{key} = {{ value = {number.value!r}, {words} }}"
+    value = number.value if isinstance(number.value, int) else float(number.value)
+    return f"{key} = {{ value = {value!r}, {words} }}"
 
 
 def _string(text: str) -> str:

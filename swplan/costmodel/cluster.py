@@ -10,12 +10,13 @@ is rounded up, `devices` is exact. Fewer devices than one inner tier holds make 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from swplan.costmodel.chip import Chip, load_chip
-from swplan.costmodel.schema import COLLECTIVES, choices_text, key_units
+from swplan.costmodel.schema import COLLECTIVES, choices_text, key_units, rival_key
 from swplan.errors import ChipError, ClusterError
 
 
@@ -81,17 +82,21 @@ class Cluster:
         except ChipError as error:
             raise ClusterError(f"cluster {spec!r}: {error}") from error
 
-    def replace(self, changes: Mapping[str, float]) -> Cluster:
+    def replace(self, changes: Mapping[str, float | str]) -> Cluster:
         """The same cluster with other settings: `cluster.replace({"network.supernode.taper": 1.0, "nodes": 1024})`.
+
+        A value may be text, as on a command line. A taper displaces the bandwidth of the tier outside it that an
+        earlier setting stated, and the other way round.
 
         Raises:
             ClusterError: As for `parse`.
         """
-        reference, _, settings = self.spec.partition(":")
-        _check_keys(changes, self.chip, self.spec)
-        merged = _settings(settings, self.chip, self.spec) | {_alias(key, self.chip): v for key, v in changes.items()}
+        reference, _, text = self.spec.partition(":")
+        changed = _checked(changes, self.chip, self.spec)
+        displaced = {rival_key(key, self.chip.tiers) for key in changed}
+        kept = {key: v for key, v in _settings(text, self.chip, self.spec).items() if key not in displaced}
         try:
-            return _build(reference, self.chip, merged)
+            return _build(reference, self.chip, kept | changed)
         except ChipError as error:
             raise ClusterError(f"cluster {self.spec!r}: {error}") from error
 
@@ -158,39 +163,34 @@ def _size_aliases(chip: Chip) -> dict[str, str]:
     }
 
 
-def _alias(key: str, chip: Chip) -> str:
-    return _size_aliases(chip).get(key, key)
-
-
 def _settings(text: str, chip: Chip, spec: str) -> dict[str, float]:
-    """Parse `key=value,key=value`, keys checked and replaced by their aliases."""
+    """Parse `key=value,key=value`; keys are checked and replaced by their aliases."""
     settings: dict[str, float] = {}
     for part in filter(None, (part.strip() for part in text.split(","))):
         key, _, value = (word.strip() for word in part.partition("="))
-        _check_keys([key], chip, spec)
-        alias = _alias(key, chip)
-        if alias in settings:
-            raise ClusterError(f"cluster {spec!r}: {alias} is given twice; keep one.")
-        settings[alias] = _parsed(value, key, spec)
+        setting = _checked({key: value}, chip, spec)
+        if settings.keys() & setting.keys():
+            raise ClusterError(f"cluster {spec!r}: {key} is given twice; keep one.")
+        settings |= setting
     return settings
 
 
-def _parsed(value: str, key: str, spec: str) -> float:
-    try:
-        return int(value)
-    except ValueError:
-        pass
-    try:
-        return float(value)
-    except ValueError:
-        raise ClusterError(f"cluster {spec!r}: {key}={value!r} is not a number; write {key}=<number>.") from None
-
-
-def _check_keys(keys: Iterable[str], chip: Chip, spec: str) -> None:
-    valid = {f"{chip.device}s", *_size_aliases(chip).values(), *key_units(chip.tiers)}
-    for key in keys:
+def _checked(settings: Mapping[str, float | str], chip: Chip, spec: str) -> dict[str, float]:
+    """The settings as numbers, keys that have an alias under their alias."""
+    aliases = _size_aliases(chip)
+    valid = {f"{chip.device}s", *aliases.values(), *key_units(chip.tiers)}
+    for key in settings:
         if key not in valid:
             raise ClusterError(f"cluster {spec!r}: unknown key {key!r}; {choices_text(key, valid)}")
+    return {aliases.get(key, key): _parsed(value, key, spec) for key, value in settings.items()}
+
+
+def _parsed(value: float | str, key: str, spec: str) -> float:
+    """A number, an int where it is written as one."""
+    for number in (int, float):
+        with suppress(ValueError):
+            return number(value) if isinstance(value, str) else value
+    raise ClusterError(f"cluster {spec!r}: {key}={value!r} is not a number; write {key}=<number>.")
 
 
 def _check_count(key: str, value: float, reference: str) -> None:

@@ -62,7 +62,9 @@ ALGORITHMS: Registry[str, Algorithm] = Registry("collective algorithm")
 """Keys are `kind/name`."""
 
 
-def collective_time_s(kind: str, group: Group, buffer_bytes: float | np.ndarray, cluster: Cluster):
+def collective_time_s(
+    kind: str, group: Group, buffer_bytes: float | np.ndarray, cluster: Cluster
+) -> tuple[float | np.ndarray, int | np.ndarray]:
     """Time of one exchange by the cheapest algorithm.
 
     A group of one and a buffer of zero bytes cost exactly 0.
@@ -82,7 +84,9 @@ def collective_time_s(kind: str, group: Group, buffer_bytes: float | np.ndarray,
     return (best, index) if times.ndim > 1 else (float(best), int(index))
 
 
-def algorithm_times_s(kind: str, group: Group, buffer_bytes: float | np.ndarray, cluster: Cluster) -> dict:
+def algorithm_times_s(
+    kind: str, group: Group, buffer_bytes: float | np.ndarray, cluster: Cluster
+) -> dict[str, np.ndarray]:
     """Time in seconds of every algorithm by name; infinite where it does not apply to the group."""
     return dict(zip(algorithm_names(kind), _times(kind, group, buffer_bytes, cluster), strict=True))
 

@@ -31,7 +31,8 @@ class Breakdown:
     @property
     def time_s(self) -> float | np.ndarray:
         """`max(compute_s, memory_s) + overhead_s`."""
-        return np.maximum(self.compute_s, self.memory_s) + self.overhead_s
+        total = np.maximum(self.compute_s, self.memory_s) + self.overhead_s
+        return total if total.ndim else float(total)
 
     @property
     def binding(self) -> str | np.ndarray:

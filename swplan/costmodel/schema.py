@@ -77,6 +77,15 @@ def check_numbers(numbers: Mapping[str, Number], tiers: tuple[str, ...], where: 
     _check_bandwidths(numbers, tiers, where)
 
 
+def rival_key(key: str, tiers: tuple[str, ...]) -> str | None:
+    """The key that says the same as `key`: an outer tier's bandwidth, the taper of the tier inside it; else None."""
+    for inner, outer in pairwise(tiers):
+        pair = (f"network.{inner}.taper", f"network.{outer}.bytes_per_s")
+        if key in pair:
+            return pair[1 - pair.index(key)]
+    return None
+
+
 def choices_text(wrong: str, choices: Iterable[str]) -> str:
     """The valid choices for a message, those most like the wrong one first."""
     names = sorted(choices)

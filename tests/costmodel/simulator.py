@@ -1,0 +1,230 @@
+"""An oracle for `collectives`: every message of every step, on every device, with what it carries.
+
+Shares no formula with the cost model. A schedule says who sends which chunks to whom; the simulator moves them, times
+each step by its most loaded link, and checks that everybody ends with what the collective promises. All groups of a
+mesh run at once, so that links are shared as they would be.
+"""
+
+import itertools
+import math
+from collections import Counter, defaultdict
+
+from swplan.costmodel import Cluster, Placement
+
+
+def digits(rank, radices):
+    """The mixed-radix digits of a rank, fastest first."""
+    out = []
+    for radix in radices:
+        out.append(rank % radix)
+        rank //= radix
+    return tuple(out)
+
+
+def ranks_of(radices):
+    """Digits of a rank to the rank."""
+    return {digits(rank, radices): rank for rank in range(math.prod(radices))}
+
+
+def shifted(position, tier, step, radices):
+    """The position `step` further along one digit."""
+    return (*position[:tier], (position[tier] + step) % radices[tier], *position[tier + 1 :])
+
+
+def ring_step(tier, radices, offset):
+    """Everyone passes on, along one digit, the chunks that match its inner digits and lie `offset` back in this one."""
+    rank_of, messages = ranks_of(radices), []
+    for position, rank in rank_of.items():
+        wanted = (*position[:tier], (position[tier] - offset) % radices[tier])
+        chunks = [chunk for where, chunk in rank_of.items() if where[: tier + 1] == wanted]
+        messages.append((rank, rank_of[shifted(position, tier, 1, radices)], chunks))
+    return messages
+
+
+def reduce_scatter(radices):
+    """Rings from the inside outwards; rank r ends with chunk r."""
+    for tier, members in enumerate(radices):
+        for step in range(members - 1):
+            yield ring_step(tier, radices, step + 1)
+
+
+def all_gather(radices):
+    """Rings from the outside inwards; rank r begins with chunk r."""
+    for tier, members in reversed(list(enumerate(radices))):
+        for step in range(members - 1):
+            yield ring_step(tier, radices, step)
+
+
+def all_reduce(radices):
+    """One after the other."""
+    yield from reduce_scatter(radices)
+    yield from all_gather(radices)
+
+
+def swap_everything(radices):
+    """Whole buffers between partners along each digit of radix 2."""
+    rank_of = ranks_of(radices)
+    for tier in range(len(radices)):
+        yield [
+            (rank, rank_of[shifted(position, tier, 1, radices)], list(rank_of.values()))
+            for position, rank in rank_of.items()
+        ]
+
+
+def direct_all_to_all(radices):
+    """Everyone sends at the same distance at the same time."""
+    rank_of = ranks_of(radices)
+    for distance in itertools.islice(itertools.product(*map(range, radices)), 1, None):
+        messages = []
+        for position, rank in rank_of.items():
+            peer = rank_of[tuple((p + d) % r for p, d, r in zip(position, distance, radices, strict=True))]
+            messages.append((rank, peer, [(rank, peer)]))
+        yield messages
+
+
+def tiered_all_to_all(radices):
+    """Along each digit in turn, everything that must change that digit."""
+    rank_of = ranks_of(radices)
+    for tier, members in enumerate(radices):
+        for distance in range(1, members):
+            yield [message(position, tier, distance, radices, rank_of) for position in rank_of]
+
+
+def message(position, tier, distance, radices, rank_of):
+    """What `position` holds (inner digits of the target right, outer digits of the source right) for its peer."""
+    peer = shifted(position, tier, distance, radices)
+    sources = [rank for where, rank in rank_of.items() if where[tier:] == position[tier:]]
+    targets = [rank for where, rank in rank_of.items() if where[: tier + 1] == peer[: tier + 1]]
+    return rank_of[position], rank_of[peer], list(itertools.product(sources, targets))
+
+
+def farthest_shift(radices):
+    """Everyone sends its buffer to the next one along the outermost digit."""
+    rank_of = ranks_of(radices)
+    tier = max(tier for tier, members in enumerate(radices) if members > 1)
+    yield [(rank, rank_of[shifted(position, tier, 1, radices)], [rank]) for position, rank in rank_of.items()]
+
+
+def whole(per_tier):
+    """The group as one digit: algorithms that ignore the tiers."""
+    return (math.prod(per_tier),)
+
+
+def binary(per_tier):
+    """The group as digits of radix 2."""
+    return (2,) * round(math.log2(math.prod(per_tier)))
+
+
+SCHEDULES = {
+    "all_gather/ring": (all_gather, whole),
+    "all_gather/recursive": (all_gather, binary),
+    "all_gather/hierarchical": (all_gather, tuple),
+    "reduce_scatter/ring": (reduce_scatter, whole),
+    "reduce_scatter/recursive": (reduce_scatter, binary),
+    "reduce_scatter/hierarchical": (reduce_scatter, tuple),
+    "all_reduce/ring": (all_reduce, whole),
+    "all_reduce/halving_doubling": (all_reduce, binary),
+    "all_reduce/hierarchical": (all_reduce, tuple),
+    "all_reduce/recursive_doubling": (swap_everything, binary),
+    "all_to_all/direct": (direct_all_to_all, tuple),
+    "all_to_all/hierarchical": (tiered_all_to_all, tuple),
+    "permute/direct": (farthest_shift, tuple),
+}
+"""Who sends what: the schedule, and the digits in which it counts the ranks of a group."""
+
+
+def groups_of(placement: Placement, axes) -> list[list[int]]:
+    """All groups of devices that differ in these axes only, each in order of device number."""
+    groups = defaultdict(list)
+    for device in range(placement.cluster.devices):
+        rest, fixed = device, []
+        for axis in placement.order:
+            rest, coordinate = divmod(rest, placement.sizes[axis])
+            fixed.append(None if axis in axes else coordinate)
+        groups[tuple(fixed)].append(device)
+    return list(groups.values())
+
+
+def simulated_time_s(key: str, placement: Placement, axes, buffer_bytes: float) -> float:
+    """Time of one collective, after checking that it does what its kind promises."""
+    kind = key.partition("/")[0]
+    schedule, count_in = SCHEDULES[key]
+    groups, group = groups_of(placement, axes), placement.group(axes)
+    steps = list(schedule(count_in(group.per_tier)))
+    check_outcome(kind, steps, group.size)
+    chunk_bytes = buffer_bytes if kind == "permute" else buffer_bytes / group.size
+    return sum(step_time_s(kind, step, groups, chunk_bytes, placement.cluster) for step in steps)
+
+
+def step_time_s(kind: str, step, groups, chunk_bytes: float, cluster: Cluster) -> float:
+    """The slowest message start, and the most loaded link: of a device, or shared by a unit of a tier."""
+    links = [tier.links[kind] for tier in cluster.tiers]
+    capacities = list(itertools.accumulate((tier.size for tier in cluster.tiers), int.__mul__))
+    load, latency_s = Counter(), 0.0
+    for group, (source, target, chunks) in itertools.product(groups, step):
+        for tier in crossed(group[source], group[target], capacities):
+            units = capacities[tier - 1] if tier else 1
+            load[tier, group[source] // units] += len(chunks) * chunk_bytes / (units * links[tier].bytes_per_s)
+            latency_s = max(latency_s, links[tier].latency_s)
+    return latency_s + max(load.values())
+
+
+def crossed(source: int, target: int, capacities) -> list[int]:
+    """The tiers that a message passes: its own device's link (0), and those whose units it leaves."""
+    left = [tier for tier, units in enumerate(capacities[:-1], start=1) if source // units != target // units]
+    return [0, *left]
+
+
+def check_outcome(kind: str, steps, size: int) -> None:
+    """Move the chunks; each is held as the set of ranks whose contribution is in it."""
+    everyone = frozenset(range(size))
+    held = [dict(start) for start in START[kind](size)]
+    moves = kind in ("all_to_all", "permute", "reduce_scatter")
+    for step in steps:
+        arriving = [(t, chunk, held[s][chunk]) for s, t, chunks in step for chunk in chunks]
+        for source, _, chunks in step:
+            for chunk in chunks if moves else ():
+                del held[source][chunk]
+        for target, chunk, parts in arriving:
+            held[target][chunk] = merged(held[target].get(chunk, frozenset()), parts, everyone)
+    for rank in range(size):
+        assert KEPT[kind](held[rank], rank, size), f"{kind}: rank {rank} of {size} ends with {held[rank]}"
+
+
+def merged(mine: frozenset, arriving: frozenset, everyone: frozenset) -> frozenset:
+    """A finished chunk replaces; anything else is added, and nothing may be added twice."""
+    if arriving == everyone:
+        return arriving
+    assert not mine & arriving, "a contribution is counted twice"
+    return mine | arriving
+
+
+def _own(size):
+    return [{rank: frozenset(range(size))} for rank in range(size)]
+
+
+def _unreduced(size):
+    return [{chunk: frozenset({rank}) for chunk in range(size)} for rank in range(size)]
+
+
+START = {
+    "all_gather": _own,
+    "permute": _own,
+    "reduce_scatter": _unreduced,
+    "all_reduce": _unreduced,
+    "all_to_all": lambda n: [{(rank, target): frozenset({rank}) for target in range(n)} for rank in range(n)],
+}
+
+
+def _all_of_all(held, rank, size):
+    return held == {chunk: frozenset(range(size)) for chunk in range(size)}
+
+
+KEPT = {
+    "all_gather": _all_of_all,
+    "all_reduce": _all_of_all,
+    "reduce_scatter": lambda held, rank, size: held == {rank: frozenset(range(size))},
+    "all_to_all": lambda held, rank, size: held == {(source, rank): frozenset({source}) for source in range(size)},
+    "permute": lambda held, rank, size: len(held) == 1 and rank not in held,
+}
+"""Whether a rank ends with what the collective promises."""
