@@ -14,9 +14,13 @@ ALL = (
     "models.gpt:tiny_scanned",
     "models.gpt:tiny_remat",
     "models.gpt:tiny_dropout",
+    "models.gpt_nnx:tiny_nnx",
+    "models.gpt_nnx:tiny_nnx_scanned",
     "models.moe:tiny",
     "models.moe:tiny_top1",
     "models.moe:tiny_scanned",
+    "models.vit:tiny",
+    "models.convnet:tiny",
 )
 
 LARGE = (

@@ -13,6 +13,9 @@ from flax import struct
 
 Tree = Any
 
+# The set-up runs once: optimising it would cost more than it could win.
+FAST_COMPILE = {"xla_backend_optimization_level": 0}
+
 
 @struct.dataclass
 class TrainState:
@@ -86,7 +89,7 @@ def program(
     step = make_step(loss_fn, optimizer)
     if only_shapes:
         return step, abstract(lambda: setup(jax.random.key(seed)))
-    return step, jax.jit(setup)(jax.random.key(seed))
+    return step, jax.jit(setup, compiler_options=FAST_COMPILE)(jax.random.key(seed))
 
 
 def cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:

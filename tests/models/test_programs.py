@@ -1,0 +1,110 @@
+"""Every registered program traces, runs, keeps its state's types and learns; large ones have their published size."""
+
+import ast
+import importlib
+import math
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+import models
+from models.training import FAST_COMPILE
+
+FOLDER = Path(models.__file__).parent
+STEPS = 6
+PUBLISHED_PARAMETERS = {
+    "models.gpt:gpt2_124m": 124e6,
+    "models.gpt:gpt3_1_3b": 1.3e9,
+    "models.gpt:gpt3_6_7b": 6.7e9,
+    "models.gpt:gpt3_175b": 175e9,
+    "models.moe:moda_1_16t": 1.16e12,
+    "models.moe:moda_1_93t": 1.93e12,
+    "models.moe:moda_14_5t": 14.5e12,
+    "models.moe:moda_174t": 174e12,
+}
+
+
+def build(reference, **options):
+    module, name = reference.split(":")
+    return getattr(importlib.import_module(module), name)(**options)
+
+
+def signature(tree):
+    return jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype, getattr(leaf, "weak_type", False)), tree)
+
+
+@pytest.fixture(scope="module", params=models.ALL)
+def trained(request):
+    """The arguments of a program, its state after some steps on one batch, and the loss of every step."""
+    step, (state, batch) = build(request.param)
+    compiled, first, losses = jax.jit(step, compiler_options=FAST_COMPILE), state, []
+    for _ in range(STEPS):
+        state, aux = compiled(state, batch)
+        losses.append(aux["loss"])
+    return first, batch, state, losses
+
+
+def test_loss_is_a_finite_fp32_scalar_that_falls(trained):
+    losses = trained[-1]
+    assert all(loss.shape == () and loss.dtype == np.float32 for loss in losses)
+    assert np.isfinite(losses).all()
+    assert losses[-1] < 0.95 * losses[0]
+
+
+def test_step_keeps_the_types_of_the_state(trained):
+    first, _, last, _ = trained
+    assert signature(last) == signature(first)
+    assert last.step == STEPS
+
+
+def test_sizes_divide_by_eight_and_parameters_matter(trained):
+    state, batch, _, _ = trained
+    assert all(leaf.shape[0] % 8 == 0 for leaf in jax.tree.leaves(batch))
+    leaves = jax.tree.leaves(state.params)
+    assert all(leaf.dtype == np.float32 for leaf in leaves)
+    assert 0.5e6 < 3 * sum(leaf.nbytes for leaf in leaves) < 5e6
+
+
+def test_same_seed_same_arguments():
+    first, second = (build("models.mlp:tiny_plain", seed=3)[1] for _ in range(2))
+    jax.tree.map(np.testing.assert_array_equal, first, second)
+
+
+def test_every_published_size_is_listed():
+    assert set(PUBLISHED_PARAMETERS) == set(models.LARGE)
+
+
+@pytest.mark.parametrize("reference", models.LARGE)
+def test_large_program_has_its_published_size_and_allocates_nothing(reference):
+    _, args = build(reference)
+    assert all(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in jax.tree.leaves(args))
+    parameters = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(args[0].params))
+    assert parameters == pytest.approx(PUBLISHED_PARAMETERS[reference], rel=0.02)
+
+
+@pytest.mark.parametrize("reference", models.LARGE)
+@pytest.mark.parametrize("scan_layers", [False, True])
+def test_large_program_traces_from_shapes(reference, scan_layers):
+    step, args = build(reference, layers=2, scan_layers=scan_layers)
+    state, aux = jax.eval_shape(step, *args)
+    assert signature(state) == signature(args[0])
+    assert aux["loss"].shape == ()
+
+
+def test_registry_lists_every_program():
+    found = {
+        f"models.{path.stem}:{node.name}"
+        for path in FOLDER.glob("*.py")
+        for node in ast.parse(path.read_text()).body
+        if isinstance(node, ast.FunctionDef) and node.name.startswith(("tiny", "gpt2_", "gpt3_", "moda_"))
+    }
+    assert found == {*models.ALL, *models.LARGE}
+
+
+def test_models_know_neither_the_planner_nor_sharding():
+    for path in FOLDER.glob("*.py"):
+        source = path.read_text()
+        assert "swplan" not in source, path
+        assert not any(word in source for word in ("Mesh(", "PartitionSpec", "shard_map", "with_sharding_constraint"))
