@@ -103,7 +103,7 @@ MISTAKES = [
     ("sw26010pro:nodes=8,network.supernode.tapr=1", "did you mean network.supernode.taper"),
     ("sw26010pro:nodes=8,network.supernode.taper=1.5", "write a number above 0 and up to 1"),
     ("sw26010pro:nodes=8,memory.bytes_per_s=0", "memory.bytes_per_s = 0 byte/s makes no sense"),
-    ("sw26010pro:nodes=8,network.machine.bytes_per_s=1e12", "is more than the 22000000000.0 byte/s of the tier inside"),
+    ("sw26010pro:nodes=8,network.machine.bytes_per_s=23e9", "is more than the 22000000000.0 byte/s of the tier inside"),
     (
         "sw26010pro:nodes=8,network.machine.bytes_per_s=1e9,network.supernode.taper=1",
         "say the same thing; delete one",
