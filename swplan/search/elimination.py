@@ -6,20 +6,21 @@ one over its neighbours: the minimum of their sum. Going back, each variable tak
 
 Sources: U. Bertele and F. Brioschi, Nonserial Dynamic Programming, Academic Press 1972; R. Dechter, Bucket elimination:
 a unifying framework for reasoning, Artificial Intelligence 113 (1999), doi:10.1016/S0004-3702(99)00059-4. Order: the
-variable that leaves the smallest table first ("min-weight": U. Kjaerulff, Triangulation of graphs, R 90-09, Aalborg 1990).
+variable that leaves the smallest table first (U. Kjaerulff, Triangulation of graphs, report R 90-09, Aalborg 1990).
 """
 
 from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 
 Scope = tuple[int, ...]
+Pairs = dict[tuple[int, int], np.ndarray]
 
 CACHED_ORDERS = 64
 BLOCK_ENTRIES = 1 << 17  # a larger sum is made slice by slice, so that it stays in the cache
@@ -27,16 +28,38 @@ BLOCK_ENTRIES = 1 << 17  # a larger sum is made slice by slice, so that it stays
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Network:
-    """A sum of tables: `tables[f]` has one axis for each variable of `scopes[f]`; variable `v` has `sizes[v]` values."""
+    """A sum of tables: `tables[f]` has an axis for each variable of `scopes[f]`; variable `v` has `sizes[v]` values."""
 
     sizes: tuple[int, ...]
     scopes: tuple[Scope, ...]
     tables: tuple[np.ndarray, ...]
 
 
+def restrict(network: Network, kept: Sequence[np.ndarray]) -> Network:
+    """The network with only the values `kept[v]` of each variable, renumbered."""
+    tables = (
+        table[np.ix_(*[kept[v] for v in scope])] for scope, table in zip(network.scopes, network.tables, strict=True)
+    )
+    return Network(sizes=tuple(len(values) for values in kept), scopes=network.scopes, tables=tuple(tables))
+
+
+def merged(network: Network) -> tuple[list[np.ndarray], Pairs, float]:
+    """One table for each variable, one for each pair (i < j), and the sum of the constants."""
+    nodes, pairs, base = [np.zeros(size) for size in network.sizes], {}, 0.0
+    for scope, table in zip(network.scopes, network.tables, strict=True):
+        if not scope:
+            base += float(table)
+        elif len(scope) == 1:
+            nodes[scope[0]] = nodes[scope[0]] + table
+        else:
+            key, ordered = (scope, table) if scope[0] < scope[1] else (scope[::-1], table.T)
+            pairs[key] = pairs[key] + ordered if key in pairs else ordered
+    return nodes, pairs, base
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """Eliminates `variable`: adds the tables `inputs`, each (slot, scope, shape to add it in), leaves one over `rest`."""
+    """Eliminates `variable`: adds the tables `inputs`, each (slot, scope, shape to add it in), leaves one on `rest`."""
 
     variable: int
     inputs: tuple[tuple[int, Scope, tuple[int, ...]], ...]
@@ -108,16 +131,11 @@ def _sequence(
     weight = {variable: math.prod(sizes[other] for other in others) for variable, others in around.items()}
     heap = [(weight[variable], variable) for variable in around if variable not in keep]
     heapq.heapify(heap)
-    sequence = []
+    sequence, most = [], len(sizes) if degree_limit is None else degree_limit
     while heap:
         size, variable = heapq.heappop(heap)
         others = around.get(variable)
-        if (
-            others is None
-            or size != weight[variable]
-            or size > table_limit
-            or len(others) > (degree_limit or len(sizes))
-        ):
+        if others is None or size != weight[variable] or size > table_limit or len(others) > most:
             continue
         sequence.append(variable)
         del around[variable]
@@ -223,3 +241,31 @@ def minimise(network: Network, plan: Order) -> tuple[list[int] | None, float]:
     choice = [0] * len(network.sizes)
     backward(plan, tables, choice)
     return choice, least
+
+
+def evaluate(network: Network, choice: Sequence[int]) -> float:
+    """The sum of the tables at a choice."""
+    picked = zip(network.tables, network.scopes, strict=True)
+    return math.fsum(float(table[tuple(choice[v] for v in scope)]) for table, scope in picked)
+
+
+def marginals(network: Network, plan: Order) -> list[np.ndarray]:
+    """For every variable and value the minimum of the network with that value; the minimum itself must be finite.
+
+    Source: the two passes over the tree of steps of S. Aji and R. McEliece, The generalized distributive law, IEEE
+    Trans. Inf. Theory 46 (2000), doi:10.1109/18.825794, for (min, +).
+    """
+    tables = forward(network, plan)
+    least, first = constant(plan, tables), len(network.tables)
+    outside = {slot: np.asarray(least - tables[slot]) for slot, scope in plan.remains if slot >= first and not scope}
+    found = [np.full(size, least) for size in network.sizes]
+    for position, step in reversed(list(enumerate(plan.steps))):
+        parts = [tables[slot].reshape(shape) for slot, _, shape in step.inputs]
+        joint = _add(parts) + outside.pop(first + position).reshape(1, *step.shape)
+        found[step.variable] = joint.min(axis=tuple(range(1, joint.ndim)))
+        for part, (slot, _, shape) in zip(parts, step.inputs, strict=True):
+            if slot >= first:
+                summed = tuple(axis for axis, size in enumerate(shape) if size == 1)
+                message = np.where(np.isfinite(part), part, 0.0)  # where it is infinite, so is the sum
+                outside[slot] = (joint.min(axis=summed, keepdims=True) - message).reshape(tables[slot].shape)
+    return found

@@ -2,19 +2,33 @@
 
 For the search, which prices strategies and reshardings; nothing here knows what a strategy is. A problem is a graph:
 every node has a finite domain with costs, every edge a matrix of costs of the pairs, and rows limit what the chosen
-strategies use together (memory). Without rows it is solved by elimination, exactly; see `elimination.py`.
+strategies use together (memory). Without rows it is solved by elimination; with rows that bind, by multipliers, then by
+an integer program over what the multipliers leave open; by that alone where tables grow too large.
+
+Sources: A. Geoffrion, Lagrangean relaxation for integer programming, Mathematical Programming Study 2 (1974),
+doi:10.1007/BFb0120690; J. Kelley, The cutting-plane method for solving convex programs, J. SIAM 8 (1960),
+doi:10.1137/0108053.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
+from scipy.optimize import linprog
 
-from swplan.search import elimination
-from swplan.search.elimination import Network
+from swplan.search import elimination, integer
+from swplan.search.elimination import Network, Order
+
+CHEAP_WORK = 40_000_000  # entries added: about a tenth of a second; above, strategies are first thinned out
+MARGINAL_ENTRIES = 20_000_000  # the largest sum that marginals may hold at once: 160 MB
+EVALUATIONS = 80
+BOX = 1e4  # the largest multiplier, in units of the range of costs met
+ENOUGH = 1e-6  # relative gap at which multipliers suffice
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +54,10 @@ class Problem:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Solution:
-    """A choice and its cost; no choice costs less than `bound`. Choice None: there is none, and that is proven if the bound is infinite."""
+    """A choice and its cost; no choice costs less than `bound`.
+
+    Without a choice the cost is infinite; if the bound is infinite too, it is proven that there is none.
+    """
 
     choice: tuple[int, ...] | None
     cost: float
@@ -55,6 +72,9 @@ class Solution:
         return (self.cost - self.bound) / max(abs(self.cost), np.finfo(float).tiny)
 
 
+Found = tuple[list[int] | None, float, str]  # choice, bound (at or above the cost of the choice: it is best), method
+
+
 def total(problem: Problem, choice: Sequence[int]) -> float:
     """The cost of a choice, rows not looked at."""
     nodes = math.fsum(float(cost[x]) for cost, x in zip(problem.costs, choice, strict=True))
@@ -66,24 +86,190 @@ def usage(row: Row, choice: Sequence[int]) -> float:
     return math.fsum(float(vector[choice[node]]) for node, vector in row.usage.items())
 
 
-def network_of(problem: Problem) -> Network:
-    """The problem without its rows, as a sum of tables."""
-    costs = [((i,), np.asarray(cost, float)) for i, cost in enumerate(problem.costs)]
-    edges = [
-        ((i,), np.diagonal(matrix)) if i == j else ((i, j), np.asarray(matrix, float)) for i, j, matrix in problem.edges
-    ]
-    scopes, tables = zip(*costs, *edges, strict=True) if costs else ((), ())
-    return Network(sizes=tuple(len(cost) for cost in problem.costs), scopes=scopes, tables=tables)
-
-
 def solve(problem: Problem, *, time_limit_s: float | None = None, table_limit: int = 4_000_000) -> Solution:
-    """The best choice."""
-    network = network_of(problem)
-    plan = elimination.order(network.sizes, network.scopes, table_limit=table_limit)
-    if plan.left or problem.rows:
-        raise NotImplementedError("rows and large tables")
-    choice, cost = elimination.minimise(network, plan)
-    if choice is None:
+    """The best choice, or the best one found within the time with a bound on all others.
+
+    Tables of at most `table_limit` entries are held. The same problem gives the same solution, unless time runs out.
+    """
+    until = math.inf if time_limit_s is None else time.monotonic() + time_limit_s
+    if any(len(cost) == 0 for cost in problem.costs) or any(row.limit < 0 for row in problem.rows):
         return Solution(choice=None, cost=math.inf, bound=math.inf, method="elimination")
+    network, rows = _network(problem), tuple(row for row in problem.rows if row.usage and row.limit < math.inf)
+    plan = elimination.order(network.sizes, network.scopes, table_limit=table_limit)
+    if plan.left or plan.work > CHEAP_WORK:
+        choice, bound, method = _thinned(network, rows, partial(_core, table_limit=table_limit, until=until))
+    else:
+        choice, bound, method = _by_elimination(network, rows, plan, until)
+    if choice is None:
+        return Solution(choice=None, cost=math.inf, bound=bound, method=method)
     cost = total(problem, choice)
-    return Solution(choice=tuple(choice), cost=cost, bound=cost, method="elimination")
+    return Solution(choice=tuple(choice), cost=cost, bound=min(bound, cost), method=method)
+
+
+def _network(problem: Problem) -> Network:
+    """The problem as a sum of tables, in which strategies that alone exceed a row are forbidden."""
+    costs = [np.array(cost, float) for cost in problem.costs]
+    for row in problem.rows:
+        least = math.fsum(float(np.min(vector)) for vector in row.usage.values())
+        for node, vector in row.usage.items():
+            excess = least - np.min(vector) + vector - row.limit
+            costs[node][excess > 1e-12 * abs(row.limit)] = np.inf
+    tables = [((i,), cost) for i, cost in enumerate(costs)]
+    for i, j, matrix in problem.edges:
+        tables.append(((i,), np.diagonal(matrix)) if i == j else ((i, j), np.asarray(matrix, float)))
+    scopes = tuple(scope for scope, _ in tables)
+    return Network(sizes=tuple(map(len, costs)), scopes=scopes, tables=tuple(table for _, table in tables))
+
+
+def _thinned(network: Network, rows: Sequence[Row], finish: Callable[[Network, Sequence[Row]], Found]) -> Found:
+    """Eliminates what leaves tables over two variables and no usage, drops dead ends, and finishes what remains."""
+    users = frozenset(node for row in rows for node in row.usage)
+    plan = elimination.order(network.sizes, network.scopes, table_limit=10**9, degree_limit=2, keep=users)
+    tables = elimination.forward(network, plan)
+    core = elimination.remainder(network, plan, tables)
+    core_rows = _moved(rows, plan.left)
+    kept = integer.dead_ends(core, [row.usage for row in core_rows])
+    if not all(len(values) for values in kept):
+        return None, math.inf, "elimination"
+    choice, bound, method = finish(elimination.restrict(core, kept), _restricted(core_rows, kept))
+    if choice is None:
+        return None, bound, method
+    full = [0] * len(network.sizes)
+    for position, node in enumerate(plan.left):
+        full[node] = int(kept[position][choice[position]])
+    elimination.backward(plan, tables, full)
+    return full, bound, method
+
+
+def _moved(rows: Sequence[Row], nodes: Sequence[int]) -> list[Row]:
+    """The rows on the variables `nodes`, numbered in that order; what others, with no choice, use is spent."""
+    number = {node: position for position, node in enumerate(nodes)}
+    moved = []
+    for row in rows:
+        spent = math.fsum(float(vector[0]) for node, vector in row.usage.items() if node not in number)
+        inside = {number[node]: vector for node, vector in row.usage.items() if node in number}
+        moved.append(replace(row, usage=inside, limit=row.limit - spent))
+    return moved
+
+
+def _restricted(rows: Sequence[Row], kept: Sequence[np.ndarray]) -> list[Row]:
+    """The rows over the strategies `kept[node]` only."""
+    return [replace(row, usage={v: vector[kept[v]] for v, vector in row.usage.items()}) for row in rows]
+
+
+def _core(network: Network, rows: Sequence[Row], *, table_limit: int, until: float) -> Found:
+    """By elimination if the tables fit, else by the integer program."""
+    plan = elimination.order(network.sizes, network.scopes, table_limit=table_limit)
+    if not plan.left:
+        return _by_elimination(network, rows, plan, until)
+    start = integer.incumbent(network, _limits(rows), [[0] * len(network.sizes)])
+    ceiling = math.inf if start is None else elimination.evaluate(network, start)
+    choice, bound, method = _by_program(network, rows, ceiling=ceiling, until=until)
+    return _better(network, start, choice), bound, method
+
+
+def _by_program(network: Network, rows: Sequence[Row], *, ceiling: float, until: float) -> Found:
+    """By HiGHS; if it exceeds a limit within its tolerance, once more with less, under the bound of the first."""
+    limits = _limits(rows)
+    choice, bound = integer.integer_program(network, limits, ceiling=ceiling, until=until)
+    if choice is not None and not integer.fits(limits, choice):
+        tighter = [(used, limit - 1e-7 * abs(limit)) for used, limit in limits]
+        choice, _ = integer.integer_program(network, tighter, ceiling=ceiling, until=until)
+    return choice, bound, "integer program"
+
+
+def _limits(rows: Sequence[Row]) -> list[tuple[Mapping[int, np.ndarray], float]]:
+    return [(row.usage, row.limit) for row in rows]
+
+
+def _by_elimination(network: Network, rows: Sequence[Row], plan: Order, until: float) -> Found:
+    """Exact if the rows do not bind; else multipliers, and the program over what their bound leaves open."""
+    first, _ = elimination.minimise(network, plan)
+    if first is None or integer.fits(_limits(rows), first):
+        return first, math.inf, "elimination"
+    lightest = [elimination.minimise(_priced(network, [row], [_unit(row)], free=True), plan)[0] for row in rows]
+    if not all(integer.fits(_limits([row]), choice) for row, choice in zip(rows, lightest, strict=True)):
+        return None, math.inf, "elimination"
+    choices, bound, multipliers = _multipliers(network, rows, plan, [first, *lightest], until)
+    best = integer.incumbent(network, _limits(rows), choices)
+    cost = math.inf if best is None else elimination.evaluate(network, best)
+    if cost - bound <= ENOUGH * abs(cost):
+        return best, bound, "lagrangian"
+    kept = _open(_priced(network, rows, multipliers), plan, cost + _charge(rows, multipliers))
+    finish = partial(_by_program, ceiling=cost, until=until)
+    better, proven, method = _thinned(elimination.restrict(network, kept), _restricted(rows, kept), finish)
+    if better is not None:
+        better = [int(values[x]) for values, x in zip(kept, better, strict=True)]
+    return _better(network, best, better), max(bound, proven), method
+
+
+def _better(network: Network, *choices: list[int] | None) -> list[int] | None:
+    """The cheapest, the first of equals, or None if all are."""
+    found = [choice for choice in choices if choice is not None]
+    return min(found, key=lambda choice: elimination.evaluate(network, choice), default=None)
+
+
+def _priced(network: Network, rows: Sequence[Row], multipliers: Sequence[float], free: bool = False) -> Network:
+    """The network with usage at a price: `multipliers[r]` seconds for a whole limit; `free`: no other cost."""
+    tables = [np.where(np.isfinite(table), 0.0, np.inf) for table in network.tables] if free else list(network.tables)
+    slot = {scope[0]: position for position, scope in enumerate(network.scopes) if len(scope) == 1}
+    for row, multiplier in zip(rows, multipliers, strict=True):
+        price = multiplier / _unit(row)
+        for node, vector in row.usage.items():
+            tables[slot[node]] = tables[slot[node]] + price * vector
+    return replace(network, tables=tuple(tables))
+
+
+def _unit(row: Row) -> float:
+    return abs(row.limit) or 1.0
+
+
+def _charge(rows: Sequence[Row], multipliers: Sequence[float]) -> float:
+    """What a choice pays in a priced network that uses every limit in full."""
+    return sum(float(price) * row.limit / _unit(row) for row, price in zip(rows, multipliers, strict=True))
+
+
+def _multipliers(
+    network: Network, rows: Sequence[Row], plan: Order, choices: Sequence[list[int]], until: float
+) -> tuple[list[list[int]], float, np.ndarray]:
+    """All choices met, the best bound, its multipliers: Kelley's method on the concave dual."""
+    met, bound, best = list(choices), -math.inf, np.zeros(len(rows))
+    points = [_point(network, rows, choice) for choice in met]
+    for _ in range(EVALUATIONS):
+        multipliers, ceiling = _highest(points)
+        choice, least = elimination.minimise(_priced(network, rows, multipliers), plan)
+        value = least - _charge(rows, multipliers)
+        if value > bound:
+            bound, best = value, multipliers
+        if ceiling - bound <= 1e-9 * abs(ceiling) or choice in met or time.monotonic() > until:
+            break
+        met.append(choice)
+        points.append(_point(network, rows, choice))
+    return met, bound, best
+
+
+def _point(network: Network, rows: Sequence[Row], choice: Sequence[int]) -> np.ndarray:
+    """The cost of a choice, and for each row by how much it exceeds the limit, in units of the limit."""
+    excess = [(usage(row, choice) - row.limit) / _unit(row) for row in rows]
+    return np.array([elimination.evaluate(network, choice), *excess])
+
+
+def _highest(points: Sequence[np.ndarray]) -> tuple[np.ndarray, float]:
+    """The multipliers at which the least of the lines cost + multipliers @ excess is highest, and that height."""
+    table = np.array(points)
+    scale = float(np.ptp(table[:, 0])) or abs(float(table[0, 0])) or 1.0
+    lines = np.hstack([-table[:, 1:], np.ones((len(table), 1))])
+    heights = (table[:, 0] - table[0, 0]) / scale
+    aim = np.append(np.zeros(table.shape[1] - 1), -1.0)
+    box = [(0.0, BOX)] * (table.shape[1] - 1) + [(None, None)]
+    found = linprog(aim, A_ub=lines, b_ub=heights, bounds=box).x
+    return found[:-1] * scale, float(found[-1] * scale + table[0, 0])
+
+
+def _open(priced: Network, plan: Order, ceiling: float) -> list[np.ndarray]:
+    """The strategies with which the priced network can stay at or below `ceiling`: no other is in a better choice."""
+    largest = max((math.prod(step.shape) * priced.sizes[step.variable] for step in plan.steps), default=0)
+    if not math.isfinite(ceiling) or largest > MARGINAL_ENTRIES:
+        return [np.arange(size) for size in priced.sizes]
+    margin = ceiling + 1e-9 * abs(ceiling)
+    return [np.flatnonzero(least <= margin) for least in elimination.marginals(priced, plan)]

@@ -4,9 +4,11 @@ from swplan.ir.ops import (
     contractions,
     elementwise,
     indexing,
+    linalg,
     random,
     reductions,
     shapes,
+    sorting,
     windows,
 )
 from swplan.ir.ops._definitions import DEFINITIONS, Definition, Local, OpSpec, bind_local, define, rule_of
@@ -21,9 +23,11 @@ __all__ = [
     "define",
     "elementwise",
     "indexing",
+    "linalg",
     "random",
     "reductions",
     "rule_of",
     "shapes",
+    "sorting",
     "windows",
 ]

@@ -63,3 +63,14 @@ def corresponding(
         work=work,
         fusible=fusible,
     )
+
+
+def unsplit(spec: OpSpec, *, work: WorkKind = VECTOR) -> Rule:
+    """The rule of an op that runs whole: every operand is gathered first. Its work counts the largest value."""
+    values = (*spec.operands, *spec.results)
+    largest = max(range(len(values)), key=lambda position: values[position].size)
+    names = dim_names("d", len(values[largest].shape))
+    dims = [names if at == largest else (None,) * len(value.shape) for at, value in enumerate(values)]
+    sizes = dict(zip(names, values[largest].shape, strict=True))
+    split = len(spec.operands)
+    return make_rule(dims[:split], dims[split:], sizes, kinds=dict.fromkeys(names, WHOLE), work=work)

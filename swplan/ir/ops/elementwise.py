@@ -6,26 +6,34 @@ Work: one vector flop a point, or one evaluation of a special function, counted 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
-from swplan.ir.ops._definitions import OpSpec, define
-from swplan.ir.ops._dims import corresponding, is_inexact, numeric
-from swplan.ir.rule import FREE, MOVE, SPECIAL, VECTOR, Rule, WorkKind, make_rule
+from swplan.ir.ops._definitions import Local, OpSpec, define
+from swplan.ir.ops._dims import corresponding, dim_names, is_inexact, numeric
+from swplan.ir.rule import FREE, MOVE, SPECIAL, VECTOR, WHOLE, Rule, WorkKind, make_rule
 
-_VECTOR = """abs and or xor not ceil floor round sign clamp clz population_count conj max min rem nextafter is_finite
+_VECTOR = """abs and or xor not ceil floor round sign clamp clz population_count max min rem nextafter is_finite
     eq ne ge gt le lt eq_to le_to lt_to shift_left shift_right_arithmetic shift_right_logical reduce_precision square
     mulhi"""
 _SPECIAL = """acos acosh asin asinh atan atan2 atanh bessel_i0e bessel_i1e cbrt cos cosh digamma erf erf_inv erfc exp
-    exp2 expm1 igamma igamma_grad_a igammac lgamma log log1p logistic polygamma pow regularized_incomplete_beta rsqrt
-    sin sinh sqrt tan tanh zeta"""
+    exp2 expm1 igamma igamma_grad_a igammac lgamma log log1p log2 logistic polygamma pow regularized_incomplete_beta
+    rsqrt sin sinh sqrt tan tanh zeta"""
 _LINEAR = (
-    ("add add_any add_jaxvals sub complex", ((0, 1),), VECTOR),
-    ("neg", ((0,),), VECTOR),
+    ("add add_any sub complex", ((0, 1),), VECTOR),
+    ("neg conj", ((0,),), VECTOR),
     ("mul", ((0,), (1,)), VECTOR),
     ("real imag", ((0,),), MOVE),
-    ("copy name device_put sharding_constraint stop_gradient", ((0,),), FREE),
+    ("copy name stop_gradient", ((0,),), FREE),
 )
 
+
+def _identity(_spec: OpSpec, _local: Local, operands: Sequence[Any]) -> Sequence[Any]:
+    return operands
+
+
+define("sharding_constraint", lower=_identity)(partial(corresponding, linear=((0,),), work=FREE))
 define(*_VECTOR.split())(corresponding)
 define(*_SPECIAL.split())(partial(corresponding, work=SPECIAL))
 for _names, _groups, _work in _LINEAR:
@@ -60,6 +68,31 @@ def selection(spec: OpSpec) -> Rule:
     return corresponding(spec, linear=(tuple(range(1, len(spec.operands))),))
 
 
+@define("one_minus_square")
+def one_minus_square(spec: OpSpec) -> Rule:
+    """`1 - x ** 2`, evaluated as `(1 + x) * (1 - x)`."""
+    return corresponding(spec, work=WorkKind(per_point=3.0))
+
+
+@define("polynomial")
+def polynomial(spec: OpSpec) -> Rule:
+    """A polynomial by Horner's rule: a product and a sum for every coefficient after the first."""
+    return corresponding(spec, work=WorkKind(per_point=2.0 * max(0, len(spec.operands) - 2)))
+
+
+@define("bitcast_convert_type")
+def bitcast(spec: OpSpec) -> Rule:
+    """The same bits in another dtype; where the width differs, a last dim that stays whole comes or goes."""
+    shapes = spec.operands[0].shape, spec.results[0].shape
+    longest = max(shapes, key=len)
+    names = dim_names("d", len(longest))
+    shared = min(map(len, shapes))
+    sizes = dict(zip(names, longest, strict=True))
+    dims = [names[: len(shape)] for shape in shapes]
+    return make_rule(dims[:1], dims[1:], sizes, kinds=dict.fromkeys(names[shared:], WHOLE), work=FREE, fusible=True)
+
+
+@define("device_put", lower=_identity)
 @define("optimization_barrier")
 def barrier(spec: OpSpec) -> Rule:
     """The identity of several values: the dims of each are factors of their own."""

@@ -6,6 +6,7 @@ factors. What only renames dims is free; a copy is traffic. All are fused into t
 
 from __future__ import annotations
 
+from functools import partial
 from math import gcd
 from typing import Any
 
@@ -94,6 +95,35 @@ def _split_params(spec: OpSpec, local: Local) -> dict[str, Any]:
 def split(spec: OpSpec) -> Rule:
     """The divided dim stays whole."""
     return corresponding(spec, whole=(spec.params["axis"],), linear=((0,),), work=MOVE)
+
+
+@define("tile")
+def tile(spec: OpSpec) -> Rule:
+    """Repeated dims stay whole."""
+    whole = [dim for dim, count in enumerate(spec.params["reps"]) if count != 1]
+    return corresponding(spec, whole=whole, linear=((0,),), work=MOVE)
+
+
+@define("stack", "unstack")
+def stack(spec: OpSpec) -> Rule:
+    """The dim that is made, or taken apart, stays whole."""
+    axis = spec.params["axis"]
+    joined, parts = (spec.results, spec.operands) if spec.primitive == "stack" else (spec.operands, spec.results)
+    names = dim_names("d", len(joined[0].shape))
+    dims = [names], [names[:axis] + names[axis + 1 :]] * len(parts)
+    operands, results = reversed(dims) if spec.primitive == "stack" else dims
+    return make_rule(
+        operands,
+        results,
+        dict(zip(names, joined[0].shape, strict=True)),
+        kinds={names[axis]: WHOLE},
+        linear=numeric(spec, (tuple(range(len(operands))),)),
+        work=MOVE,
+        fusible=True,
+    )
+
+
+define("empty2")(partial(corresponding, work=FREE))
 
 
 def _reshape_params(spec: OpSpec, local: Local) -> dict[str, Any]:

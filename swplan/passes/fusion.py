@@ -1,0 +1,54 @@
+"""Which values never reach memory: a compiler computes them inside the loop of the op that reads them.
+
+An elementwise result with one reader that is a loop itself (elementwise or a reduction) is fused into it; broadcasts and iotas
+are recomputed by every such reader. This is what XLA does on every backend, stated conservatively; traffic and peak memory
+count only what is left.
+"""
+
+from __future__ import annotations
+
+from swplan.ir.graph import Graph, Op, Region
+
+_CHEAP = {"broadcast_in_dim", "iota", "convert_element_type"}
+
+
+def fused_values(graph: Graph) -> frozenset[int]:
+    """Values that are not written to memory."""
+    fused: set[int] = set()
+    _visit(graph.top, fused)
+    return frozenset(fused)
+
+
+def _visit(region: Region, fused: set[int]) -> None:
+    readers: dict[int, list[Op]] = {}
+    for op in region.ops:
+        for value in op.operands:
+            readers.setdefault(value, []).append(op)
+        for body in op.regions:
+            _visit(body, fused)
+            for value in _reads_inside(body):
+                readers.setdefault(value, []).append(op)
+    kept = set(region.outputs)
+    for op in region.ops:
+        for value in op.results:
+            if value not in kept and _is_fused(op, readers.get(value, [])):
+                fused.add(value)
+
+
+def _reads_inside(region: Region) -> set[int]:
+    found = set(region.outputs)
+    for op in region.ops:
+        found.update(op.operands)
+        for body in op.regions:
+            found |= _reads_inside(body)
+    return found
+
+
+def _is_fused(op: Op, readers: list[Op]) -> bool:
+    if op.rule is None or not op.rule.fusible:
+        return False
+    return (len(readers) == 1 or op.primitive in _CHEAP) and all(map(_is_loop, readers))
+
+
+def _is_loop(op: Op) -> bool:
+    return op.rule is not None and (op.rule.fusible or op.primitive.startswith("reduce_"))

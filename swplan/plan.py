@@ -1,0 +1,286 @@
+"""Plan: what was decided, what it costs and why, as a value.
+
+A plan is versioned JSON: it can be saved, compared and shown without JAX, devices or the program, and it is byte-identical for
+the same inputs. It never holds code. To run it, `api` pairs it with the traced step again and checks the fingerprint.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from swplan.errors import PlanFileError, UsageError
+
+FORMAT = 1
+
+
+class Axis(msgspec.Struct, frozen=True, kw_only=True):
+    """A mesh axis. `position` counts from the innermost on the network; `tiers` are those that an exchange along it crosses."""
+
+    name: str
+    size: int
+    position: int
+    tiers: tuple[str, ...]
+
+
+class Tensor(msgspec.Struct, frozen=True, kw_only=True):
+    """An input or a result: `spec` names, for each dim, the axes that split it, major first."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    role: str
+    spec: tuple[tuple[str, ...], ...]
+    bytes: int
+    device_bytes: int
+    replaces: str = ""
+
+
+class Collective(msgspec.Struct, frozen=True, kw_only=True):
+    """An exchange: `bytes` is the local buffer of one run (the larger of input and output), `count` runs a step, `time_s` of all runs."""
+
+    kind: str
+    axes: tuple[str, ...]
+    group_size: int
+    dtype: str
+    bytes: int
+    count: int
+    algorithm: str
+    time_s: float
+    stage: str
+    tensor: str
+    source: str
+    why: str
+
+
+class OpCost(msgspec.Struct, frozen=True, kw_only=True):
+    """All ops of one primitive at one source line that are split alike. `time_s` of all runs; `binding` is the resource that limits it."""
+
+    primitive: str
+    source: str
+    stage: str
+    split: str
+    count: int
+    flops: float
+    bytes: float
+    time_s: float
+    binding: str
+
+
+class Memory(msgspec.Struct, frozen=True, kw_only=True):
+    """Memory of one device: at its peak, in bytes, by role; where the peak is; the largest values alive there."""
+
+    peak_bytes: int
+    capacity_bytes: int
+    by_role: dict[str, int]
+    peak_op: str
+    peak_source: str
+    largest: tuple[tuple[str, int], ...]
+
+
+class Alternative(msgspec.Struct, frozen=True, kw_only=True):
+    """Another plan. `excluded` says what rules it out ("" if it is merely slower); None where no such plan is legal."""
+
+    name: str
+    mesh: tuple[tuple[str, int], ...]
+    step_time_s: float | None
+    peak_memory_bytes: int | None
+    excluded: str
+
+
+class Certificate(msgspec.Struct, frozen=True, kw_only=True):
+    """How good the answer is: the search's cost, a proven lower bound for it, and how the two were found.
+
+    The bound holds for the meshes in `meshes` and the folded graph of `decisions` distinct decisions.
+    """
+
+    cost_s: float
+    bound_s: float
+    method: str
+    meshes: int
+    decisions: int
+    decisions_unfolded: int
+
+    @property
+    def gap(self) -> float:
+        """(cost - bound) / cost; 0 is optimal."""
+        return max(0.0, (self.cost_s - self.bound_s) / self.cost_s) if self.cost_s > 0 else 0.0
+
+
+class Precision(msgspec.Struct, frozen=True, kw_only=True):
+    """The precision in which each class of ops runs, and why."""
+
+    policy: str
+    classes: dict[str, str]
+    loss_scaling: bool
+    why: str
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True, dict=True):
+    """A plan. See the module; units are SI, times are for one step on one device of the target."""
+
+    format: int
+    step: str
+    fingerprint: str
+    cluster: str
+    devices: int
+    step_time_s: float
+    breakdown: dict[str, float]
+    axes: tuple[Axis, ...]
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+    exchanges: tuple[Collective, ...]
+    ops: tuple[OpCost, ...]
+    memory: Memory
+    alternatives: tuple[Alternative, ...]
+    certificate: Certificate
+    precision: Precision
+    notes: tuple[str, ...]
+    options: tuple[tuple[int, ...], ...]
+    choices: tuple[int, ...]
+
+    @property
+    def peak_memory_bytes(self) -> int:
+        """Bytes that one device holds at the peak."""
+        return self.memory.peak_bytes
+
+    @property
+    def mesh(self) -> dict[str, MeshAxis]:
+        """Axis name -> its size (an int), with `.tiers`: the network tiers that it lies on."""
+        return {axis.name: MeshAxis(axis.size, axis.tiers) for axis in self.axes}
+
+    @property
+    def shardings(self) -> Any:
+        """The PartitionSpecs of inputs and outputs: trees as the step takes and returns them, or by name if loaded from a file."""
+        from swplan.runtime.shardings import shardings
+
+        return shardings(self)
+
+    def named_shardings(self, mesh: Any) -> Any:
+        """The same as NamedShardings on a mesh of yours that has axes with the names of this plan's."""
+        from swplan.runtime.shardings import named_shardings
+
+        return named_shardings(self, mesh)
+
+    def collectives(self) -> tuple[Collective, ...]:
+        """Every exchange of a step, dearest first."""
+        return self.exchanges
+
+    def tensor(self, name: str) -> Tensor:
+        """The input or result of this name.
+
+        Raises:
+          UsageError: there is none; lists near names.
+        """
+        for tensor in (*self.inputs, *self.outputs):
+            if tensor.name == name:
+                return tensor
+        raise UsageError(_no_such(name, [t.name for t in (*self.inputs, *self.outputs)]))
+
+    def explain(self, name: str) -> Any:
+        """Why a tensor, op or collective is as it is: readable text, which a notebook shows as HTML.
+
+        Args:
+          name: of an input or output, a primitive, a kind of collective, or part of a source line.
+
+        Raises:
+          UsageError: nothing has this name; lists near names.
+        """
+        from swplan.views.explain import explain
+
+        return explain(self, name)
+
+    def to_json(self) -> bytes:
+        """The plan as JSON: equal plans give equal bytes."""
+        return msgspec.json.encode(self, order="deterministic")
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes the plan, whole or not at all."""
+        target = Path(path)
+        descriptor, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(self.to_json())
+            os.replace(temporary, target)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Plan:
+        """Reads a plan file.
+
+        Raises:
+          PlanFileError: it does not exist, is not a plan, or was written in another format.
+        """
+        try:
+            data = Path(path).read_bytes()
+        except OSError as error:
+            raise PlanFileError(f"cannot read the plan file {os.fspath(path)!r}: {error.strerror or error}") from error
+        return cls.from_json(data, where=os.fspath(path))
+
+    @classmethod
+    def from_json(cls, data: bytes, *, where: str = "plan") -> Plan:
+        """A plan from its JSON.
+
+        Raises:
+          PlanFileError: it is not valid; says where.
+        """
+        found = _format_of(data, where)
+        if found != FORMAT:
+            raise PlanFileError(
+                f"{where}: written in plan format {found!r}, this swplan reads format {FORMAT}; make the plan again with "
+                "this version"
+            )
+        try:
+            plan = msgspec.json.decode(data, type=cls)
+        except (msgspec.ValidationError, msgspec.DecodeError) as error:
+            raise PlanFileError(f"{where}: not a valid plan: {error}") from error
+        if any(not 0 <= index < len(plan.options) for index in plan.choices):
+            raise PlanFileError(f"{where}: not a valid plan: a choice refers to an option that is not there")
+        return plan
+
+    def __str__(self) -> str:
+        from swplan.views.text import plan_text
+
+        return plan_text(self)
+
+    def _repr_html_(self) -> str:
+        from swplan.views.html import plan_html
+
+        return plan_html(self)
+
+
+class MeshAxis(int):
+    """The size of a mesh axis, which also knows its network tiers."""
+
+    tiers: tuple[str, ...]
+
+    def __new__(cls, size: int, tiers: tuple[str, ...]) -> MeshAxis:
+        """An int that carries the names of the tiers."""
+        axis = super().__new__(cls, size)
+        axis.tiers = tiers
+        return axis
+
+
+def _format_of(data: bytes, where: str) -> Any:
+    try:
+        content = json.loads(data)
+    except ValueError as error:
+        raise PlanFileError(f"{where}: not a plan file (not JSON: {error})") from error
+    if not isinstance(content, Mapping) or "format" not in content:
+        raise PlanFileError(f"{where}: not a plan file (no 'format')")
+    return content["format"]
+
+
+def _no_such(name: str, names: list[str]) -> str:
+    import difflib
+
+    near = difflib.get_close_matches(name, names, 5, 0.3) or names[:5]
+    return f"the plan has no tensor {name!r}; near: {', '.join(near)}"

@@ -1,0 +1,294 @@
+"""What elimination cannot hold: fewer strategies by dominance, then an integer program for HiGHS.
+
+For the solver. Works on networks of tables over at most two variables, and rows of (usage by variable, limit).
+
+Sources. Dominance: R. Goldstein, Efficient rotamer elimination applied to protein side-chains, Biophysical Journal 66
+(1994), doi:10.1016/S0006-3495(94)80923-3. The program: a variable for each value and for each pair of values of an
+edge, which must agree (the local polytope: M. Wainwright and M. Jordan, Graphical models, exponential families, and
+variational inference, 2008, doi:10.1561/2200000001, section 4). Values with equal rows of a matrix share variables.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import highspy
+import numpy as np
+from scipy.sparse import csr_matrix
+from scipy.sparse.csgraph import connected_components
+
+from swplan.search.elimination import Network, Pairs, evaluate, merged
+
+Usage = Mapping[int, np.ndarray]
+Limits = Sequence[tuple[Usage, float]]
+
+SWEEPS = 20
+SCALE = 1000.0  # what the objective of the program is worth at the incumbent
+RELATIVE_GAP = 1e-9
+TOLERANCE = 1e-9
+
+
+def dead_ends(network: Network, usages: Sequence[Usage]) -> list[np.ndarray]:
+    """The values of each variable that remain: the minimum over them, rows observed, is that over all.
+
+    A value falls if it has no finite partner in some neighbour, or if another is nowhere worse and uses no more.
+    """
+    nodes, pairs, _ = merged(network)
+    around: list[list[tuple[int, np.ndarray]]] = [[] for _ in nodes]
+    for (i, j), table in pairs.items():
+        around[i].append((j, table))
+        around[j].append((i, table.T))
+    kept = [np.flatnonzero(np.isfinite(node)) for node in nodes]
+    active = set(range(len(nodes)))
+    while active:
+        touched: set[int] = set()
+        for v in sorted(active):
+            views = [table[np.ix_(kept[v], kept[other])] for other, table in around[v]]
+            values = _undominated(nodes[v][kept[v]], views, [row[v][kept[v]] for row in usages if v in row])
+            if len(values) < len(kept[v]):
+                kept[v] = kept[v][values]
+                touched.update(other for other, _ in around[v])
+        active = touched
+    return kept
+
+
+def _undominated(node: np.ndarray, views: list[np.ndarray], used: list[np.ndarray]) -> np.ndarray:
+    """Which values of one variable remain, given its matrices [n, n_other] and its usage in the rows."""
+    supported = np.ones(len(node), bool)
+    for view in views:
+        supported &= np.isfinite(view).any(axis=1)
+    values = np.flatnonzero(supported)
+    worse = node[values, None] - node[None, values]
+    for view in views:
+        own = view[values]
+        with np.errstate(invalid="ignore"):
+            difference = own[:, None, :] - own[None, :, :]
+        difference[np.isnan(difference)] = np.inf  # a pair that is forbidden anyway excuses nothing
+        worse = worse + difference.min(axis=2, initial=np.inf)
+    for usage in used:
+        worse[usage[values, None] < usage[None, values]] = -np.inf
+    np.fill_diagonal(worse, -np.inf)
+    for position in reversed(range(len(values))):  # one after the other: of equal values, the first stays
+        if (worse[position] >= 0).any():
+            worse[:, position] = -np.inf
+            values[position] = -1
+    return values[values >= 0]
+
+
+@dataclass(slots=True)
+class _Program:
+    """An integer program while it is being written: columns, and rows as lists of (column, coefficient)."""
+
+    cost: list[np.ndarray] = field(default_factory=list)
+    columns: int = 0
+    entries: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = field(default_factory=list)
+    lower: list[float] = field(default_factory=list)
+    upper: list[float] = field(default_factory=list)
+
+    def add_columns(self, cost: np.ndarray) -> np.ndarray:
+        self.cost.append(cost)
+        self.columns += len(cost)
+        return np.arange(self.columns - len(cost), self.columns)
+
+    def add_row(self, columns: np.ndarray, values: np.ndarray, lower: float, upper: float) -> None:
+        self.entries.append((np.full(len(columns), len(self.lower)), columns, values))
+        self.lower.append(lower)
+        self.upper.append(upper)
+
+    def matrix(self) -> csr_matrix:
+        rows, columns, values = (np.concatenate(parts) for parts in zip(*self.entries, strict=True))
+        return csr_matrix((values, (rows, columns)), shape=(len(self.lower), self.columns))
+
+
+def integer_program(
+    network: Network, rows: Limits, *, ceiling: float = math.inf, until: float = math.inf
+) -> tuple[list[int] | None, float]:
+    """A choice, or None, and a bound on the cost of every choice (infinite: there is none).
+
+    Only choices of at most the cost `ceiling` are looked for; `until` is a time of `time.monotonic`.
+    """
+    nodes, pairs, base = merged(network)
+    nodes, pairs, base = _reparametrised(nodes, pairs, base)
+    if not math.isfinite(base):
+        return None, math.inf
+    cap = max(ceiling - base, 0.0) + 1e-9 * abs(ceiling)
+    scale = cap if 0 < cap < math.inf else _typical(nodes, pairs)
+    program = _Program()
+    places = [program.add_columns(np.where(node <= cap, node, np.inf) / scale * SCALE) for node in nodes]
+    for place in places:
+        program.add_row(place, np.ones(len(place)), 1.0, 1.0)
+    for (i, j), table in pairs.items():
+        _add_edge(program, places[i], places[j], np.where(table <= cap, table, np.inf) / scale * SCALE)
+    for usage, limit in rows:
+        columns, unit = np.concatenate([places[v] for v in usage]), abs(limit) or 1.0
+        program.add_row(columns, np.concatenate([*usage.values()]) / unit, -np.inf, limit / unit)
+    solver = _run(program, sum(len(node) for node in nodes), until)
+    return _answer(solver, network, places, base, scale)
+
+
+def _reparametrised(nodes: list[np.ndarray], pairs: Pairs, base: float) -> tuple[list[np.ndarray], Pairs, float]:
+    """The same sum with tables of minimum zero: what depends on one variable only moves there, the rest to the base."""
+    nodes, moved = list(nodes), {}
+    for (i, j), table in pairs.items():
+        rows = table.min(axis=1, initial=np.inf)
+        rest = table - np.where(np.isfinite(rows), rows, 0.0)[:, None]
+        columns = rest.min(axis=0, initial=np.inf)
+        nodes[i], nodes[j] = nodes[i] + rows, nodes[j] + columns
+        moved[i, j] = rest - np.where(np.isfinite(columns), columns, 0.0)
+    least = [float(node.min(initial=np.inf)) for node in nodes]
+    if math.inf in least:
+        return nodes, moved, math.inf
+    return [node - low for node, low in zip(nodes, least, strict=True)], moved, base + math.fsum(least)
+
+
+def _typical(nodes: list[np.ndarray], pairs: Pairs) -> float:
+    """A scale for the costs: the sum over all tables of their mean finite entry."""
+    means = [table[np.isfinite(table)].mean() for table in (*nodes, *pairs.values()) if np.isfinite(table).any()]
+    return math.fsum(means) or 1.0
+
+
+def _add_edge(program: _Program, source: np.ndarray, target: np.ndarray, table: np.ndarray) -> None:
+    """Columns for the pairs of groups of equal rows and equal columns of the matrix, consistent with both ends."""
+    _, first_row, row_group = np.unique(table, axis=0, return_index=True, return_inverse=True)
+    _, first_column, column_group = np.unique(table, axis=1, return_index=True, return_inverse=True)
+    small = table[np.ix_(first_row, first_column)]
+    if not small.any():
+        return
+    allowed = np.isfinite(small)
+    flow = np.full(small.shape, -1)
+    flow[allowed] = program.add_columns(small[allowed])
+    for ends, group, flows in ((source, row_group.ravel(), flow), (target, column_group.ravel(), flow.T)):
+        for number, line in enumerate(flows):
+            members, columns = ends[group == number], line[line >= 0]
+            signs = np.concatenate([np.ones(len(columns)), -np.ones(len(members))])
+            program.add_row(np.concatenate([columns, members]), signs, 0.0, 0.0)
+
+
+def _run(program: _Program, integers: int, until: float) -> highspy.Highs:
+    """Solves the program, in which the first `integers` columns are whole; forbidden columns are zero."""
+    cost = np.concatenate(program.cost)
+    matrix, lp = program.matrix(), highspy.HighsLp()
+    lp.num_col_, lp.num_row_ = program.columns, len(program.lower)
+    lp.col_cost_ = np.where(np.isfinite(cost), cost, 0.0)
+    lp.col_lower_, lp.col_upper_ = np.zeros(len(cost)), np.isfinite(cost).astype(float)
+    lp.row_lower_, lp.row_upper_ = np.array(program.lower), np.array(program.upper)
+    lp.a_matrix_.format_ = highspy.MatrixFormat.kRowwise
+    lp.a_matrix_.start_, lp.a_matrix_.index_, lp.a_matrix_.value_ = matrix.indptr, matrix.indices, matrix.data
+    kinds = highspy.HighsVarType
+    lp.integrality_ = [kinds.kInteger] * integers + [kinds.kContinuous] * (program.columns - integers)
+    solver = highspy.Highs()
+    options = {"output_flag": False, "mip_rel_gap": RELATIVE_GAP, "mip_abs_gap": SCALE * RELATIVE_GAP}
+    options |= {"mip_feasibility_tolerance": TOLERANCE, "primal_feasibility_tolerance": TOLERANCE}
+    options |= {} if until == math.inf else {"time_limit": max(until - time.monotonic(), 0.1)}
+    for name, value in options.items():
+        solver.setOptionValue(name, value)
+    solver.passModel(lp)
+    solver.run()
+    return solver
+
+
+def _answer(
+    solver: highspy.Highs, network: Network, places: list[np.ndarray], base: float, scale: float
+) -> tuple[list[int] | None, float]:
+    """The choice that HiGHS found, if any, and its bound in seconds."""
+    status, states = solver.getModelStatus(), highspy.HighsModelStatus
+    if status in (states.kInfeasible, states.kUnboundedOrInfeasible):
+        return None, math.inf
+    bound = base + max(solver.getInfo().mip_dual_bound, 0.0) * scale / SCALE
+    if not math.isfinite(solver.getInfo().objective_function_value):
+        return None, bound
+    values = np.array(solver.getSolution().col_value)
+    choice = [int(values[place].argmax()) for place in places] if len(values) else None
+    if choice is None or not math.isfinite(evaluate(network, choice)):
+        return None, bound
+    return choice, bound
+
+
+def fits(rows: Limits, choice: Sequence[int]) -> bool:
+    """Whether a choice stays within all limits."""
+    return all(math.fsum(float(vector[choice[v]]) for v, vector in usage.items()) <= limit for usage, limit in rows)
+
+
+def incumbent(network: Network, rows: Limits, choices: Sequence[Sequence[int]]) -> list[int] | None:
+    """The best that single changes and mixtures make of some choices; None if that exceeds a limit or is infinite."""
+    finite = [choice for choice in choices if math.isfinite(evaluate(network, choice))]
+    feasible = [choice for choice in finite if fits(rows, choice)]
+    if not feasible:
+        changed = [_improved(network, rows, choice) for choice in choices]
+        feasible = [choice for choice in changed if fits(rows, choice) and math.isfinite(evaluate(network, choice))]
+    if not feasible:
+        return None
+    best = min(feasible, key=lambda choice: evaluate(network, choice))
+    for other in finite:
+        best = _mixed(network, rows, best, other)
+    return _improved(network, rows, best)
+
+
+def _improved(network: Network, rows: Limits, start: Sequence[int]) -> list[int]:
+    """Gives one variable after the other its best value given the others and the limits, until none gains."""
+    choice, incident = list(start), [[] for _ in network.sizes]
+    for scope, table in zip(network.scopes, network.tables, strict=True):
+        for axis, v in enumerate(scope):
+            incident[v].append((table, scope, axis))
+    room = [limit - math.fsum(float(vector[choice[v]]) for v, vector in usage.items()) for usage, limit in rows]
+    for _ in range(SWEEPS):
+        before = list(choice)
+        for v, terms in enumerate(incident):
+            column = _column(terms, choice)
+            for (usage, _), left in zip(rows, room, strict=True):
+                if v in usage:
+                    column[usage[v] - usage[v][choice[v]] > max(left, 0.0)] = np.inf
+            value = int(column.argmin())
+            if column[value] < column[choice[v]]:
+                room = [
+                    left - float(usage[v][value] - usage[v][choice[v]]) if v in usage else left
+                    for (usage, _), left in zip(rows, room, strict=True)
+                ]
+                choice[v] = value
+        if choice == before:
+            break
+    return choice
+
+
+def _column(terms: Sequence[tuple[np.ndarray, tuple[int, ...], int]], choice: Sequence[int]) -> np.ndarray:
+    """The cost of each value of one variable, given the choice of the others."""
+    column = 0.0
+    for table, scope, axis in terms:
+        column = column + table[tuple(slice(None) if a == axis else choice[v] for a, v in enumerate(scope))]
+    return column
+
+
+def _mixed(network: Network, rows: Limits, best: list[int], other: Sequence[int]) -> list[int]:
+    """Takes from `other` those connected parts in which the two differ that gain, the best for their usage first."""
+    part, count = _parts(network, best, other)
+    gain = np.zeros(count)
+    for scope, table in zip(network.scopes, network.tables, strict=True):
+        v = next((v for v in scope if part[v] >= 0), None)
+        if v is not None:
+            gain[part[v]] += table[tuple(other[w] for w in scope)] - table[tuple(best[w] for w in scope)]
+    used = np.zeros((len(rows), count))
+    for r, (usage, limit) in enumerate(rows):
+        for v in (v for v in usage if part[v] >= 0):
+            used[r, part[v]] += float(usage[v][other[v]] - usage[v][best[v]]) / (abs(limit) or 1.0)
+    worth = -gain / (np.maximum(used, 0.0).sum(axis=0) + 1e-12)
+    for number in np.argsort(-worth, kind="stable"):
+        mixed = [int(y) if part[v] == number else x for v, (x, y) in enumerate(zip(best, other, strict=True))]
+        if gain[number] < 0 and fits(rows, mixed):
+            best = mixed
+    return best
+
+
+def _parts(network: Network, best: Sequence[int], other: Sequence[int]) -> tuple[np.ndarray, int]:
+    """The connected part of the variables in which two choices differ, -1 where they do not; and how many parts."""
+    size, differs = len(network.sizes), np.array(best) != np.array(other)
+    pairs = [scope[:2] for scope in network.scopes if len(scope) == 2 and differs[list(scope)].all()]
+    ends = np.array(pairs, int).reshape(-1, 2)
+    graph = csr_matrix((np.ones(len(ends)), (ends[:, 0], ends[:, 1])), shape=(size, size))
+    _, label = connected_components(graph, directed=False)
+    numbers, part = np.unique(label[differs], return_inverse=True)
+    result = np.full(size, -1)
+    result[differs] = part
+    return result, len(numbers)

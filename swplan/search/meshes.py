@@ -1,0 +1,53 @@
+"""Candidate meshes: every way to factor the devices of a cluster into axes, and to lay the axes on its tiers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import combinations, permutations
+
+from swplan.costmodel.cluster import Cluster
+from swplan.costmodel.network import Placement
+from swplan.search.decisions import DecisionGraph
+
+
+def useful_sizes(decisions: DecisionGraph, devices: int) -> frozenset[int]:
+    """Axis sizes that divide some dim of the program: an axis of any other size could not split anything."""
+    extents = {factor.size for node in decisions.nodes if node.op for factor in node.op.rule.factors if factor.shardable}
+    divisors = [n for n in range(2, devices + 1) if devices % n == 0] if devices < 10_000 else _divisors(devices)
+    return frozenset(n for n in divisors if any(extent % n == 0 for extent in extents))
+
+
+def _divisors(number: int) -> list[int]:
+    small = [n for n in range(1, int(number**0.5) + 1) if number % n == 0]
+    return sorted({*small, *(number // n for n in small)} - {1})
+
+
+def factorisations(devices: int, axes: int, sizes: frozenset[int]) -> Iterator[tuple[int, ...]]:
+    """Ordered factorisations of a number of devices into at most `axes` of these sizes."""
+    if devices == 1:
+        yield ()
+    elif axes:
+        for size in sorted(n for n in sizes if devices % n == 0):
+            for rest in factorisations(devices // size, axes - 1, sizes):
+                yield (size, *rest)
+
+
+def placements(cluster: Cluster, sizes: tuple[int, ...]) -> list[Placement]:
+    """The ways to lay axes on the tiers that differ in what some exchange costs; the last axis innermost comes first."""
+    found: dict[tuple, Placement] = {}
+    for order in permutations(reversed(range(len(sizes)))):
+        placement = Placement(cluster=cluster, sizes=sizes, order=order)
+        groups = tuple(
+            placement.group(axes) for n in range(1, len(sizes) + 1) for axes in combinations(range(len(sizes)), n)
+        )
+        found.setdefault(groups, placement)
+    return list(found.values())
+
+
+def candidate_meshes(cluster: Cluster, decisions: DecisionGraph, max_axes: int) -> list[Placement]:
+    """Every mesh of at most `max_axes` axes on every distinct placement, fewest axes first."""
+    sizes = useful_sizes(decisions, cluster.devices)
+    shapes = sorted(set(factorisations(cluster.devices, max_axes, sizes)), key=lambda s: (len(s), s))
+    if not shapes:
+        shapes = [(cluster.devices,)] if cluster.devices > 1 else [()]
+    return [placement for shape in shapes for placement in placements(cluster, shape)]

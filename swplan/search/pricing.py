@@ -1,0 +1,193 @@
+"""Prices: the time of an op under all its strategies at once, and of a resharding between all pairs of layouts.
+
+The same functions price the search's choices and the finished device program, so the two agree. Formulas for chips and
+networks are not here but in `costmodel/`; this module turns rules and strategies into the Work that they price.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from math import prod
+
+import numpy as np
+
+from swplan.costmodel.cluster import Cluster
+from swplan.costmodel.collectives import collective_time_s
+from swplan.costmodel.compute import time_s
+from swplan.costmodel.network import Placement
+from swplan.costmodel.work import Matmul, Work
+from swplan.ir.graph import Aval, Graph, Op
+from swplan.ir.layout import Layout, Step, degree, reshard
+from swplan.ir.rule import Dims, Rule
+from swplan.ir.strategy import Strategy, operand_layout, result_layout
+
+
+@dataclass(frozen=True, slots=True)
+class _Split:
+    """For every strategy of a rule [S]: into how many parts each operand, each result, and the work is divided."""
+
+    operands: tuple[np.ndarray, ...]
+    results: tuple[np.ndarray, ...]
+    work: np.ndarray
+    factors: dict[str, np.ndarray]
+
+
+@lru_cache(maxsize=65536)
+def _split(rule: Rule, options: tuple[Strategy, ...], sizes: tuple[int, ...]) -> _Split:
+    table = np.array(options, dtype=np.int64).reshape(len(options), len(sizes))
+    factors = {
+        factor.name: np.where(table == position, np.array(sizes), 1).prod(axis=1, dtype=np.int64)
+        for position, factor in enumerate(rule.factors)
+    }
+    parts = [factors[factor.name] for factor in rule.factors]
+    by_value = lambda dims: _value_split(dims, parts, len(options))  # noqa: E731
+    return _Split(
+        tuple(map(by_value, rule.operands)),
+        tuple(map(by_value, rule.results)),
+        np.prod(parts, axis=0) if parts else np.ones(len(options), np.int64),
+        factors,
+    )
+
+
+def _value_split(dims: Dims, parts: list[np.ndarray], count: int) -> np.ndarray:
+    out = np.ones(count, np.int64)
+    for factor in {dim[0] for dim in dims if dim}:
+        out = out * parts[factor]
+    return out
+
+
+def op_work(op: Op, graph: Graph, options: tuple[Strategy, ...], sizes: tuple[int, ...], fused: frozenset[int]) -> Work:
+    """The work of one run of an op on one device, each number an array over its strategies [S]."""
+    rule, split = op.rule, _split(op.rule, options, sizes)
+    kind = rule.work
+    reads = [graph.avals[v].bytes / n for v, n in zip(op.operands, split.operands, strict=True) if v not in fused]
+    writes = [graph.avals[v].bytes / n for v, n in zip(op.results, split.results, strict=True) if v not in fused]
+    written = sum(writes, np.zeros(len(options)))
+    read = sum(reads, np.zeros(len(options)))
+    if kind.traffic == "result":
+        read = written
+    elif kind.traffic == "none":
+        read = written = np.zeros(len(options))
+    points = rule.points / split.work
+    precision = graph.avals[op.results[0]].precision
+    return Work(
+        matmuls=(_matmul(op, graph, split),) if kind.unit == "matmul" else (),
+        vector_flops={precision: kind.per_point * points} if kind.unit == "vector" else {},
+        special_flops=kind.per_point * points if kind.unit == "special" else 0,
+        read_bytes=read,
+        written_bytes=written,
+        launches=int(bool(writes) and kind.unit != "free"),
+    )
+
+
+def _matmul(op: Op, graph: Graph, split: _Split) -> Matmul:
+    size = {factor.name: factor.size for factor in op.rule.factors}
+    local = [prod((size[name] / split.factors[name] for name in names), start=1.0) for names in op.rule.work.matmul]
+    batch, m, n, k = local
+    return Matmul(batch=batch, m=m, n=n, k=k, precision=graph.avals[op.operands[0]].precision)
+
+
+@dataclass(slots=True)
+class Pricer:
+    """Prices ops and reshardings on one mesh laid on a cluster.
+
+    Attributes:
+      cluster: chip and network.
+      placement: the mesh on the tiers.
+      graph: the program.
+      fused: values that never reach memory.
+    """
+
+    cluster: Cluster
+    placement: Placement
+    graph: Graph
+    fused: frozenset[int]
+    _moves: dict = field(default_factory=dict)
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Sizes of the mesh axes."""
+        return self.placement.sizes
+
+    def op_s(self, op: Op, options: tuple[Strategy, ...]) -> np.ndarray:
+        """Seconds of one run of an op, for each strategy [S]."""
+        work = op_work(op, self.graph, options, self.sizes, self.fused)
+        return np.broadcast_to(np.asarray(time_s(work, self.cluster.chip), dtype=float), (len(options),))
+
+    def step_s(self, step: Step, aval: Aval) -> tuple[float, int]:
+        """Seconds of one step of a resharding of a global value, and which algorithm carries it."""
+        parts = min(degree(step.before, self.sizes), degree(step.after, self.sizes))
+        key = (step.kind, step.axes, aval.bytes // parts)
+        if key not in self._moves:
+            self._moves[key] = self._step_s(step, aval.bytes // parts)
+        return self._moves[key]
+
+    def _step_s(self, step: Step, buffer_bytes: int) -> tuple[float, int]:
+        if step.kind in ("slice", "mask"):
+            work = Work(read_bytes=buffer_bytes, written_bytes=buffer_bytes, launches=1)
+            return float(time_s(work, self.cluster.chip)), -1
+        return collective_time_s(step.kind, self.placement.group(step.axes), buffer_bytes, self.cluster)
+
+    def reshard_s(self, aval: Aval, sources: Sequence[Layout], targets: Sequence[Layout]) -> np.ndarray:
+        """Seconds to bring a global value from each source layout to each target layout [S, T]."""
+        return self._reshard_table(aval, tuple(sources), tuple(targets))
+
+    def _reshard_table(self, aval: Aval, sources: tuple[Layout, ...], targets: tuple[Layout, ...]) -> np.ndarray:
+        key = (aval.bytes, sources, targets)
+        if key not in self._moves:
+            indices, count = _step_indices(sources, targets, self.sizes)
+            prices = self._step_prices(aval.bytes, len(self.sizes))
+            self._moves[key] = prices[indices].sum(axis=-1) if count else np.zeros((len(sources), len(targets)))
+        return self._moves[key]
+
+    def _step_prices(self, whole_bytes: int, axes: int) -> np.ndarray:
+        """Seconds of every kind of step over every set of axes, for every split of the buffer; entry 0 is no step."""
+        key = ("prices", whole_bytes)
+        if key not in self._moves:
+            masks = np.arange(1 << axes)
+            splits = np.array([prod(s for a, s in enumerate(self.sizes) if mask >> a & 1) for mask in masks])
+            buffers = (whole_bytes // splits).astype(float)
+            rows = [self._kind_prices(kind, int(mask), buffers) for kind in _KINDS for mask in masks]
+            self._moves[key] = np.concatenate([[0.0], np.concatenate(rows)])
+        return self._moves[key]
+
+    def _kind_prices(self, kind: str, mask: int, buffers: np.ndarray) -> np.ndarray:
+        if kind in ("slice", "mask"):
+            work = Work(read_bytes=buffers, written_bytes=buffers, launches=1)
+            return np.asarray(time_s(work, self.cluster.chip))
+        axes = [a for a in range(len(self.sizes)) if mask >> a & 1]
+        return np.asarray(collective_time_s(kind, self.placement.group(axes), buffers, self.cluster)[0])
+
+
+_KINDS = ("slice", "mask", "all_reduce", "reduce_scatter", "all_gather", "all_to_all")
+
+
+@lru_cache(maxsize=65536)
+def _step_indices(
+    sources: tuple[Layout, ...], targets: tuple[Layout, ...], sizes: tuple[int, ...]
+) -> tuple[np.ndarray, int]:
+    """For each pair of layouts, positions of its steps in the table of `_step_prices`, padded with 0 [S, T, steps]."""
+    paths = [[[_step_index(step, len(sizes)) for step in reshard(s, t)] for t in targets] for s in sources]
+    longest = max((len(path) for row in paths for path in row), default=0)
+    table = np.zeros((len(sources), len(targets), longest), dtype=np.int64)
+    for i, row in enumerate(paths):
+        for j, path in enumerate(row):
+            table[i, j, : len(path)] = path
+    return table, longest
+
+
+@lru_cache(maxsize=65536)
+def _step_index(step: Step, axes: int) -> int:
+    held = sum(1 << a for a in range(axes) if step.before[a] >= 0 and step.after[a] >= 0)
+    if step.kind == "all_to_all":
+        held |= sum(1 << a for a in step.axes)
+    mask = sum(1 << a for a in step.axes)
+    return 1 + (_KINDS.index(step.kind) * (1 << axes) + mask) * (1 << axes) + held
+
+
+def layouts_of(op: Op, options: tuple[Strategy, ...], slot: int, *, result: bool) -> tuple[Layout, ...]:
+    """The layout of one operand or result of an op under each of its strategies."""
+    of = result_layout if result else operand_layout
+    return tuple(of(op.rule, slot, strategy) for strategy in options)
