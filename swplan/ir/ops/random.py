@@ -27,37 +27,51 @@ from swplan.ir.rule import FREE, WHOLE, Rule, WorkKind, make_rule
 _THREEFRY = WorkKind(per_point=20.0 * 5 + 2 + 5 * 3)
 _WORD = 2**32
 
-define("threefry2x32", "random_fold_in", "random_seed")(partial(corresponding, work=_THREEFRY, fusible=False))
+define("threefry2x32", "random_seed")(partial(corresponding, work=_THREEFRY, fusible=False))
 define("random_clone")(partial(corresponding, work=FREE))
 define("rng_bit_generator", "rng_uniform")(partial(unsplit, work=_THREEFRY))
 
 
-@define("random_wrap", "random_unwrap", "random_split")
+@define("random_wrap", "random_unwrap")
 def keys(spec: OpSpec) -> Rule:
-    """Keys and their data, keys and the keys split from them: the dims of the keys are parallel, further dims whole."""
+    """Keys and their data: the dims of the keys are parallel, the dim of the data words is whole."""
+    return _by_key(spec, work=FREE, fusible=True)
+
+
+@define("random_split")
+def random_split(spec: OpSpec) -> Rule:
+    """The dims of the keys are parallel, those of the new keys whole."""
+    return _by_key(spec, work=_THREEFRY, fusible=False) if _is_threefry(spec) else unsplit(spec, work=_THREEFRY)
+
+
+def _by_key(spec: OpSpec, *, work: WorkKind, fusible: bool) -> Rule:
     shapes = [spec.operands[0].shape, spec.results[0].shape]
-    shared = min(map(len, shapes))
     longest = max(shapes, key=len)
     names = dim_names("d", len(longest))
-    return make_rule(
-        [names[: len(shapes[0])]],
-        [names[: len(shapes[1])]],
-        dict(zip(names, longest, strict=True)),
-        kinds=dict.fromkeys(names[shared:], WHOLE),
-        work=_THREEFRY if spec.primitive == "random_split" else FREE,
-        fusible=spec.primitive != "random_split",
-    )
+    whole = names[min(map(len, shapes)) :]
+    sizes = dict(zip(names, longest, strict=True))
+    operand, result = ([names[: len(shape)]] for shape in shapes)
+    return make_rule(operand, result, sizes, kinds=dict.fromkeys(whole, WHOLE), work=work, fusible=fusible)
+
+
+@define("random_fold_in")
+def random_fold_in(spec: OpSpec) -> Rule:
+    """A number is mixed into each key."""
+    return corresponding(spec, work=_THREEFRY, fusible=False) if _is_threefry(spec) else unsplit(spec, work=_THREEFRY)
 
 
 @define("random_gamma")
 def random_gamma(spec: OpSpec) -> Rule:
     """A key draws for all elements that it has no dims for, one after the other: those dims stay whole."""
+    if not _is_threefry(spec):
+        return unsplit(spec, work=_THREEFRY)
     drawn = range(len(spec.operands[0].shape), len(spec.results[0].shape))
     return corresponding(spec, whole=drawn, work=_THREEFRY, fusible=False)
 
 
-def _is_splittable(spec: OpSpec) -> bool:
-    return spec.operands[0].dtype == "key<fry>" and jax.config.jax_threefry_partitionable
+def _is_threefry(spec: OpSpec) -> bool:
+    """Whether each key stands for itself: a batch of `rbg` keys draws other bits than the same keys one by one."""
+    return spec.operands[0].dtype == "key<fry>"
 
 
 def _wide_product(index: Any, stride: int) -> tuple[Any, Any]:
@@ -95,5 +109,8 @@ def _lower_bits(spec: OpSpec, local: Local, operands: Sequence[Any]) -> list[Any
 @define("random_bits", lower=_lower_bits)
 def random_bits(spec: OpSpec) -> Rule:
     """Dims of the keys are parallel; those that each key draws are so where the generator counts by flat index."""
+    if not _is_threefry(spec):
+        return unsplit(spec, work=_THREEFRY)
     drawn = range(len(spec.operands[0].shape), len(spec.results[0].shape))
-    return corresponding(spec, whole=() if _is_splittable(spec) else drawn, work=_THREEFRY, fusible=False)
+    whole = () if jax.config.jax_threefry_partitionable else drawn
+    return corresponding(spec, whole=whole, work=_THREEFRY, fusible=False)

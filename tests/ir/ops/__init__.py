@@ -1,0 +1,1 @@
+"""Tests of the rules: one grid of cases over every registered primitive."""
