@@ -8,7 +8,7 @@ from swplan.search.solver import Problem, Row, solve, usage
 
 
 def ladder(nodes: int, strategies: int, seed: int, hubs: int = 0, skip: int = 0) -> Problem:
-    """A forward and a backward chain of `nodes` in all with rungs, `hubs` more nodes that touch many, skip connections."""
+    """Forward and backward chains of `nodes` in all, rungs, skip connections, and `hubs` more nodes that touch many."""
     random = np.random.default_rng(seed)
     sizes = [int(n) for n in random.integers(max(2, strategies - 5), strategies + 5, nodes + hubs)]
     half = nodes // 2

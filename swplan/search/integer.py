@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 
 import highspy
 import numpy as np
+from highspy._core import _Highs  # its public subclass prints a banner before output can be switched off
 from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import connected_components
 
@@ -167,7 +168,7 @@ def _add_edge(program: _Program, source: np.ndarray, target: np.ndarray, table: 
             program.add_row(np.concatenate([columns, members]), signs, 0.0, 0.0)
 
 
-def _run(program: _Program, integers: int, until: float) -> highspy.Highs:
+def _run(program: _Program, integers: int, until: float) -> _Highs:
     """Solves the program, in which the first `integers` columns are whole; forbidden columns are zero."""
     cost = np.concatenate(program.cost)
     matrix, lp = program.matrix(), highspy.HighsLp()
@@ -179,7 +180,7 @@ def _run(program: _Program, integers: int, until: float) -> highspy.Highs:
     lp.a_matrix_.start_, lp.a_matrix_.index_, lp.a_matrix_.value_ = matrix.indptr, matrix.indices, matrix.data
     kinds = highspy.HighsVarType
     lp.integrality_ = [kinds.kInteger] * integers + [kinds.kContinuous] * (program.columns - integers)
-    solver = highspy.Highs()
+    solver = _Highs()
     options = {"output_flag": False, "mip_rel_gap": RELATIVE_GAP, "mip_abs_gap": SCALE * RELATIVE_GAP}
     options |= {"mip_feasibility_tolerance": TOLERANCE, "primal_feasibility_tolerance": TOLERANCE}
     options |= {} if until == math.inf else {"time_limit": max(until - time.monotonic(), 0.1)}
@@ -191,7 +192,7 @@ def _run(program: _Program, integers: int, until: float) -> highspy.Highs:
 
 
 def _answer(
-    solver: highspy.Highs, network: Network, places: list[np.ndarray], base: float, scale: float
+    solver: _Highs, network: Network, places: list[np.ndarray], base: float, scale: float
 ) -> tuple[list[int] | None, float]:
     """The choice that HiGHS found, if any, and its bound in seconds."""
     status, states = solver.getModelStatus(), highspy.HighsModelStatus

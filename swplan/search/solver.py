@@ -69,6 +69,8 @@ class Solution:
         """By which fraction of its cost the choice may be worse than the best."""
         if self.bound >= self.cost:
             return 0.0
+        if self.choice is None:
+            return math.inf
         return (self.cost - self.bound) / max(abs(self.cost), np.finfo(float).tiny)
 
 
@@ -129,9 +131,11 @@ def _thinned(network: Network, rows: Sequence[Row], finish: Callable[[Network, S
     core = elimination.remainder(network, plan, tables)
     core_rows = _moved(rows, plan.left)
     kept = integer.dead_ends(core, [row.usage for row in core_rows])
-    if not all(len(values) for values in kept):
+    if not all(len(values) for values in kept) or any(row.limit < 0 for row in core_rows):
         return None, math.inf, "elimination"
-    choice, bound, method = finish(elimination.restrict(core, kept), _restricted(core_rows, kept))
+    choice, bound, method = finish(
+        elimination.restrict(core, kept), _restricted([row for row in core_rows if row.usage], kept)
+    )
     if choice is None:
         return None, bound, method
     full = [0] * len(network.sizes)
@@ -193,7 +197,7 @@ def _by_elimination(network: Network, rows: Sequence[Row], plan: Order, until: f
     choices, bound, multipliers = _multipliers(network, rows, plan, [first, *lightest], until)
     best = integer.incumbent(network, _limits(rows), choices)
     cost = math.inf if best is None else elimination.evaluate(network, best)
-    if cost - bound <= ENOUGH * abs(cost):
+    if best is not None and cost - bound <= ENOUGH * abs(cost):
         return best, bound, "lagrangian"
     kept = _open(_priced(network, rows, multipliers), plan, cost + _charge(rows, multipliers))
     finish = partial(_by_program, ceiling=cost, until=until)
