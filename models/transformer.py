@@ -15,6 +15,9 @@ INIT = nn.initializers.normal(0.02)
 class Attention(nn.Module):
     """Multi-head self-attention with separate query, key and value projections `[D, H, K]`.
 
+    Keys have no bias: it would add the same to all scores of a query, which softmax ignores, and its gradient would be
+    rounding noise.
+
     Attributes:
         heads: number of heads H; K = D / H.
         causal: a position sees itself and those before it only.
@@ -29,7 +32,7 @@ class Attention(nn.Module):
         length, width = x_BLD.shape[1:]
         head = (self.heads, width // self.heads)
         q_BLHK = nn.DenseGeneral(head, kernel_init=INIT, name="query")(x_BLD)
-        k_BMHK = nn.DenseGeneral(head, kernel_init=INIT, name="key")(x_BLD)
+        k_BMHK = nn.DenseGeneral(head, use_bias=False, kernel_init=INIT, name="key")(x_BLD)
         v_BMHK = nn.DenseGeneral(head, kernel_init=INIT, name="value")(x_BLD)
         scores_BHLM = jnp.einsum("blhk,bmhk->bhlm", q_BLHK, k_BMHK) * head[1] ** -0.5
         if self.causal:
