@@ -15,8 +15,7 @@ from swplan.ir.ops._dims import corresponding, dim_names, is_inexact, numeric
 from swplan.ir.rule import FREE, MOVE, SPECIAL, VECTOR, WHOLE, Rule, WorkKind, make_rule
 
 _VECTOR = """abs and or xor not ceil floor round sign clamp clz population_count max min rem nextafter is_finite
-    eq ne ge gt le lt eq_to le_to lt_to shift_left shift_right_arithmetic shift_right_logical reduce_precision square
-    mulhi"""
+    eq ne ge gt le lt eq_to le_to lt_to shift_left shift_right_arithmetic shift_right_logical reduce_precision square"""
 _SPECIAL = """acos acosh asin asinh atan atan2 atanh bessel_i0e bessel_i1e cbrt cos cosh digamma erf erf_inv erfc exp
     exp2 expm1 igamma igamma_grad_a igammac lgamma log log1p log2 logistic polygamma pow regularized_incomplete_beta
     rsqrt sin sinh sqrt tan tanh zeta"""

@@ -16,6 +16,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jax.extend.core.primitives import random_bits_p
 from jax.extend.random import threefry2x32_p
@@ -75,9 +76,20 @@ def _is_threefry(spec: OpSpec) -> bool:
 
 
 def _wide_product(index: Any, stride: int) -> tuple[Any, Any]:
-    """`index * stride` of uint32 and a number below 2**64, as the high and the low uint32 of the product."""
-    high, low = (jnp.full_like(index, word) for word in divmod(stride, _WORD))
-    return lax.mulhi(index, low) + index * high, index * low
+    """`index * stride` of uint32 and a number below 2**64, as the high and the low uint32 of the product.
+
+    By halves of 16 bits: `lax.mulhi` does not compile under `shard_map` (jax 0.10.2).
+    """
+    high, low = (np.uint32(word) for word in divmod(stride, _WORD))
+    (index_high, index_low), (low_high, low_low) = (_halves(word) for word in (index, low))
+    middle = index_high * low_low + _halves(index_low * low_low)[0]
+    middle_high, middle_low = _halves(middle)
+    carried = middle_high + _halves(index_low * low_high + middle_low)[0]
+    return index_high * low_high + carried + index * high, index * low
+
+
+def _halves(word: Any) -> tuple[Any, Any]:
+    return word >> np.uint32(16), word & np.uint32(0xFFFF)
 
 
 def _flat_index(spec: OpSpec, local: Local) -> tuple[Any, Any]:
@@ -87,9 +99,9 @@ def _flat_index(spec: OpSpec, local: Local) -> tuple[Any, Any]:
     for dim in range(len(shape)):
         start = jnp.asarray(local.offset(0, rank + dim), jnp.uint32)
         index = lax.broadcasted_iota(jnp.uint32, local_shape, rank + dim) + lax.broadcast(start, local_shape)
-        carry_free_high, term = _wide_product(index, prod(shape[dim + 1 :]))
+        term_high, term = _wide_product(index, prod(shape[dim + 1 :]))
         low = low + term
-        high = high + carry_free_high + (low < term).astype(jnp.uint32)
+        high = high + term_high + (low < term).astype(jnp.uint32)
     return high, low
 
 

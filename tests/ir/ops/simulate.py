@@ -89,7 +89,7 @@ Degrees = dict[int, int]
 def strategies(spec: OpSpec, rule: Rule) -> list[Degrees]:
     """All shardable factors split at once by their smallest divisors.
 
-    Where the local program is another one than the global one, also each alone, by its smallest divisor and fully.
+    Where the local equation is another one than the global one, also each alone; where it is lowered, also fully.
     """
     smallest = {
         position: next(n for n in range(2, factor.size + 1) if factor.size % n == 0)
@@ -100,6 +100,7 @@ def strategies(spec: OpSpec, rule: Rule) -> list[Degrees]:
     chosen = [smallest] if smallest else []
     if definition.localize or definition.lower:
         chosen += [{position: degree} for position, degree in smallest.items()]
+    if definition.lower:
         chosen += [{position: rule.factors[position].size} for position in smallest]
     return [degrees for at, degrees in enumerate(chosen) if degrees not in chosen[:at]]
 

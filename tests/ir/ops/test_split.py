@@ -58,6 +58,15 @@ def test_split_equals_whole(key):
             assert_same(actual, expected, CASES[key].tolerance)
 
 
+FREE = """bitcast_convert_type copy device_put empty2 name optimization_barrier random_clone random_unwrap random_wrap
+    reshape sharding_constraint squeeze stop_gradient"""
+
+
+@pytest.mark.parametrize("key", sorted(CASES))
+def test_only_listed_primitives_are_free(key):
+    assert (equation_of(key).rule.work.unit == "free") == (CASES[key].primitive in FREE.split())
+
+
 def summands(value, rng):
     """Two random values that add up to the given one."""
     value = plain(value)
