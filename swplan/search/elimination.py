@@ -22,7 +22,7 @@ import numpy as np
 Scope = tuple[int, ...]
 Pairs = dict[tuple[int, int], np.ndarray]
 
-CACHED_ORDERS = 64
+CACHED_ORDERS = 32
 BLOCK_ENTRIES = 1 << 17  # a larger sum is made slice by slice, so that it stays in the cache
 
 

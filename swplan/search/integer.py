@@ -210,7 +210,7 @@ def _answer(
 
 def fits(rows: Limits, choice: Sequence[int]) -> bool:
     """Whether a choice stays within all limits."""
-    return all(math.fsum(float(vector[choice[v]]) for v, vector in usage.items()) <= limit for usage, limit in rows)
+    return all(_used(usage, choice) <= limit for usage, limit in rows)
 
 
 def incumbent(network: Network, rows: Limits, choices: Sequence[Sequence[int]]) -> list[int] | None:
@@ -234,24 +234,24 @@ def _improved(network: Network, rows: Limits, start: Sequence[int]) -> list[int]
     for scope, table in zip(network.scopes, network.tables, strict=True):
         for axis, v in enumerate(scope):
             incident[v].append((table, scope, axis))
-    room = [limit - math.fsum(float(vector[choice[v]]) for v, vector in usage.items()) for usage, limit in rows]
     for _ in range(SWEEPS):
-        before = list(choice)
+        before, room = list(choice), [limit - _used(usage, choice) for usage, limit in rows]
         for v, terms in enumerate(incident):
             column = _column(terms, choice)
-            for (usage, _), left in zip(rows, room, strict=True):
-                if v in usage:
-                    column[usage[v] - usage[v][choice[v]] > max(left, 0.0)] = np.inf
+            more = [(r, usage[v] - usage[v][choice[v]]) for r, (usage, _) in enumerate(rows) if v in usage]
+            for r, difference in more:
+                column[difference > max(room[r], 0.0)] = np.inf
             value = int(column.argmin())
             if column[value] < column[choice[v]]:
-                room = [
-                    left - float(usage[v][value] - usage[v][choice[v]]) if v in usage else left
-                    for (usage, _), left in zip(rows, room, strict=True)
-                ]
                 choice[v] = value
+                room = [left - sum(float(d[value]) for q, d in more if q == r) for r, left in enumerate(room)]
         if choice == before:
             break
     return choice
+
+
+def _used(usage: Usage, choice: Sequence[int]) -> float:
+    return math.fsum(float(vector[choice[v]]) for v, vector in usage.items())
 
 
 def _column(terms: Sequence[tuple[np.ndarray, tuple[int, ...], int]], choice: Sequence[int]) -> np.ndarray:

@@ -27,6 +27,7 @@ from swplan.search.elimination import Network, Order
 CHEAP_WORK = 40_000_000  # entries added: about a tenth of a second; above, strategies are first thinned out
 MARGINAL_ENTRIES = 20_000_000  # the largest sum that marginals may hold at once: 160 MB
 EVALUATIONS = 80
+BISECTIONS = 10
 BOX = 1e4  # the largest multiplier, in units of the range of costs met
 ENOUGH = 1e-6  # relative gap at which multipliers suffice
 
@@ -195,6 +196,7 @@ def _by_elimination(network: Network, rows: Sequence[Row], plan: Order, until: f
     if not all(integer.fits(_limits([row]), choice) for row, choice in zip(rows, lightest, strict=True)):
         return None, math.inf, "elimination"
     choices, bound, multipliers = _multipliers(network, rows, plan, [first, *lightest], until)
+    choices += _dearer(network, rows, plan, multipliers) if len(rows) > 1 else []
     best = integer.incumbent(network, _limits(rows), choices)
     cost = math.inf if best is None else elimination.evaluate(network, best)
     if best is not None and cost - bound <= ENOUGH * abs(cost):
@@ -250,6 +252,17 @@ def _multipliers(
         met.append(choice)
         points.append(_point(network, rows, choice))
     return met, bound, best
+
+
+def _dearer(network: Network, rows: Sequence[Row], plan: Order, multipliers: np.ndarray) -> list[list[int]]:
+    """Best choices at a little more than the given multipliers: by bisection, down to where a choice just fits."""
+    low, high, found = 0.0, 1.0, []
+    for _ in range(BISECTIONS):
+        middle = (low + high) / 2
+        choice, _ = elimination.minimise(_priced(network, rows, (1 + middle) * multipliers), plan)
+        low, high = (low, middle) if integer.fits(_limits(rows), choice) else (middle, high)
+        found.append(choice)
+    return found
 
 
 def _point(network: Network, rows: Sequence[Row], choice: Sequence[int]) -> np.ndarray:
