@@ -85,13 +85,17 @@ class Memory(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Alternative(msgspec.Struct, frozen=True, kw_only=True):
-    """Another plan. `excluded` says what rules it out ("" if it is merely slower); None where no such plan is legal."""
+    """Another plan. `excluded` says what rules it out ("" if it is merely slower); None where no such plan is legal.
+
+    `breakdown` is as that of the plan, to say where another plan loses; empty if it was not priced cause by cause.
+    """
 
     name: str
     mesh: tuple[tuple[str, int], ...]
     step_time_s: float | None
     peak_memory_bytes: int | None
     excluded: str
+    breakdown: dict[str, float] = {}
 
 
 class Certificate(msgspec.Struct, frozen=True, kw_only=True):

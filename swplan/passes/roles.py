@@ -74,3 +74,15 @@ def _stateless(graph: Graph) -> dict[int, str]:
     """Without state, an input that an output has the shape of (a gradient, a new value) counts as a parameter."""
     shapes = {graph.avals[v] for v in graph.top.outputs if graph.avals[v].shape}
     return {v: "parameter" for v in graph.top.inputs if graph.avals[v] in shapes}
+
+
+def parameter_values(graph: Graph) -> frozenset[int]:
+    """Parameters, and what is merely another form of one: the slice that a loop takes, a cast, a transpose, a reshape."""
+    found = {value for value in graph.top.inputs if graph.role(value) == "parameter"}
+    for op, _ in walk(graph.top):
+        if op.kind == "scan":
+            pairs = zip(op.operands[op.carries :], op.regions[0].inputs[op.carries :], strict=True)
+            found.update(inner for outer, inner in pairs if outer in found)
+        elif op.primitive in ("convert_element_type", "transpose", "reshape", "squeeze") and op.operands[0] in found:
+            found.update(op.results)
+    return frozenset(found)

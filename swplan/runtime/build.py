@@ -21,12 +21,14 @@ class Executable:
 
     Attributes:
       run: flat global inputs -> flat global outputs (a jitted function).
+      mapped: the same before `jax.jit`.
       mesh: the devices it runs on.
       in_shardings: of the flat inputs.
       out_shardings: of the flat outputs.
     """
 
     run: Callable[..., list]
+    mapped: Callable[..., list]
     mesh: Mesh
     in_shardings: tuple[NamedSharding, ...]
     out_shardings: tuple[NamedSharding, ...]
@@ -47,7 +49,7 @@ def build(program: DeviceProgram, graph: Graph, mesh: Mesh, *, donate: bool = Tr
     )
     donated = tuple(sorted(set(program.aliases.values()))) if donate else ()
     run = jax.jit(mapped, donate_argnums=donated, keep_unused=True)
-    return Executable(run=run, mesh=mesh, in_shardings=in_shardings, out_shardings=out_shardings)
+    return Executable(run=run, mapped=mapped, mesh=mesh, in_shardings=in_shardings, out_shardings=out_shardings)
 
 
 def place(executable: Executable, flat: list[Any]) -> list[Any]:

@@ -55,12 +55,14 @@ class Program:
       graph: its Graph.
       in_tree: tree of (dynamic args, dynamic kwargs).
       out_tree: tree of what it returns.
+      in_avals: shape and dtype of every flat input, as ShapeDtypeStructs.
       signature: a hashable description of shapes, dtypes and trees: equal signatures have equal plans.
     """
 
     graph: Graph
     in_tree: Any
     out_tree: Any
+    in_avals: tuple[Any, ...]
     signature: Any
 
 
@@ -108,7 +110,11 @@ def trace(
     graph = replace(graph, aliases=_aliases(graph, (*dynamic, *named.values()), out_shapes, donate))
     in_tree = jax.tree.structure((dynamic, named))
     return Program(
-        graph=assign_roles(graph), in_tree=in_tree, out_tree=out_tree, signature=signature_of(dynamic, named, rest)
+        graph=assign_roles(graph),
+        in_tree=in_tree,
+        out_tree=out_tree,
+        in_avals=tuple(jax.ShapeDtypeStruct(var.aval.shape, var.aval.dtype) for var in closed.jaxpr.invars),
+        signature=signature_of(dynamic, named, rest),
     )
 
 

@@ -1,0 +1,213 @@
+"""The verbs: plan, auto, rehearse, verify.
+
+They pair a step with its plan and run it. Everything they decide is decided below; everything they show is shown by views.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+
+from swplan.costmodel.cluster import Cluster
+from swplan.errors import UsageError
+from swplan.passes.precision import POLICIES
+from swplan.plan import Plan
+from swplan.runtime.conformance import Conformance
+from swplan.runtime.planning import make_plan
+from swplan.runtime.precise import planned_precision
+from swplan.runtime.rehearsal import rehearsed
+from swplan.runtime.step import PlannedStep, check, planned_step
+from swplan.runtime.trace import Program, Statics, signature_of, trace
+from swplan.search.planner import Progress
+
+
+def at_hand() -> Cluster:
+    """The devices that JAX sees, as a cluster of the chip `host`."""
+    return Cluster.parse(f"host:devices={jax.device_count()}")
+
+
+def as_cluster(cluster: Cluster | str | None) -> Cluster:
+    """A cluster from a spec such as "sw26010pro:nodes=8"; the devices at hand if absent.
+
+    Raises:
+      ClusterError: the spec is wrong; says how.
+    """
+    if cluster is None:
+        return at_hand()
+    if isinstance(cluster, Cluster):
+        return cluster
+    if isinstance(cluster, str):
+        return Cluster.parse(cluster)
+    raise UsageError(f"cluster={cluster!r} is neither a spec such as 'sw26010pro:nodes=8' nor a swplan.Cluster")
+
+
+def plan(
+    step: Callable,
+    *args: Any,
+    cluster: Cluster | str | None = None,
+    baseline: str | None = None,
+    precision: str = "auto",
+    max_axes: int | None = None,
+    time_limit_s: float | None = None,
+    donate: bool | None = None,
+    progress: Progress | None = None,
+    static_argnums: int | Sequence[int] = (),
+    static_argnames: str | Sequence[str] = (),
+    **kwargs: Any,
+) -> Plan:
+    """Plans a step; nothing is allocated.
+
+    Args:
+      step: a function of pytrees, usually `(state, batch) -> (state, aux)`.
+      *args: its arguments: arrays, or `jax.ShapeDtypeStruct`s.
+      cluster: the target: a spec, a `Cluster`, or the devices at hand if absent.
+      baseline: "data_parallel", "fully_sharded" or "tensor_parallel" takes the best plan of that kind instead.
+      precision: "fp32" (as written), "bf16", "fp16", or "auto": by price.
+      max_axes: how many mesh axes to consider at most.
+      time_limit_s: stop searching then, with the best so far and its gap.
+      donate: whether the state is given up for its update; found out if absent.
+      progress: called with (done, total, text) while searching.
+      static_argnums, static_argnames: as for `jax.jit`.
+      **kwargs: keyword arguments of the step.
+
+    Raises:
+      SwplanError: the step cannot be traced or planned, or nothing fits; says why and what to do.
+    """
+    step = getattr(step, "undecorated", step)
+    statics = _statics(static_argnums, static_argnames)
+    target = as_cluster(cluster)
+    program = trace(step, args, kwargs, statics=statics, donate=donate)
+    name = getattr(step, "__name__", type(step).__name__)
+    settings = dict(name=name, baseline=baseline, max_axes=max_axes, time_limit_s=time_limit_s, progress=progress)
+    return planned_precision(program, target, _policy(precision), functools.partial(make_plan, **settings))
+
+
+def auto(
+    step: Callable | None = None,
+    *,
+    cluster: Cluster | str | None = None,
+    plan: Plan | None = None,
+    static_argnums: int | Sequence[int] = (),
+    static_argnames: str | Sequence[str] = (),
+    **options: Any,
+) -> Any:
+    """Plans a step at its first call, for each signature of its arguments, and runs it as planned.
+
+    Usable bare (`@swplan.auto`) or with the options of `plan`. Inputs are placed, the state is donated: use what comes back.
+
+    Args:
+      plan: run by this plan instead of making one.
+    """
+    if step is None:
+        return lambda f: auto(
+            f, cluster=cluster, plan=plan, static_argnums=static_argnums, static_argnames=static_argnames, **options
+        )
+    _check_options(options)
+    return AutoStep(step, cluster, plan, _statics(static_argnums, static_argnames), options)
+
+
+class AutoStep:
+    """A step that plans itself. Call it as the step; `.plan(...)` shows what it would do; `.undecorated` is the step."""
+
+    def __init__(
+        self, step: Callable, cluster: Cluster | str | None, given: Plan | None, statics: Statics, options: dict
+    ) -> None:
+        """Use `swplan.auto`."""
+        functools.update_wrapper(self, step, updated=())
+        self.undecorated = step
+        self._cluster, self._given, self._statics, self._options = cluster, given, statics, options
+        self._steps: dict[Any, PlannedStep] = {}
+        self._fast: Callable | None = None
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Runs the step as planned; plans it first if the signature of the arguments is new."""
+        if self._fast is not None and not kwargs:
+            done, out = self._fast(args)
+            if done:
+                return out
+        return self._planned(args, kwargs)
+
+    def _planned(self, args: tuple, kwargs: dict) -> Any:
+        dynamic, named, rest = self._statics.split(self.undecorated, args, kwargs)
+        signature = signature_of(dynamic, named, rest)
+        if signature not in self._steps:
+            self._steps[signature] = self._make(args, kwargs)
+        step = self._steps[signature]
+        self._fast = step.fast if not named and not rest else None
+        return step(dynamic, named)
+
+    def _make(self, args: tuple, kwargs: dict) -> PlannedStep:
+        made = self._given if self._given is not None else self.plan(*args, **kwargs)
+        program = trace(self.undecorated, args, kwargs, statics=self._statics, donate=self._options.get("donate"))
+        return planned_step(made, program)
+
+    def plan(self, *args: Any, **kwargs: Any) -> Plan:
+        """The plan for these arguments (arrays or ShapeDtypeStructs); nothing is allocated."""
+        return plan(
+            self.undecorated,
+            *args,
+            cluster=self._cluster,
+            static_argnums=self._statics.argnums,
+            static_argnames=self._statics.argnames,
+            **self._options,
+            **kwargs,
+        )
+
+    def rehearse(self, plan: Plan, *args: Any, devices: int = 8, **kwargs: Any) -> Any:
+        """Runs the decisions of a plan made for a bigger machine on smaller arguments and the devices at hand.
+
+        Every mesh axis that was larger than one still is. Returns what the step returns.
+
+        Raises:
+          PlanMismatchError: the arguments have another structure, or no mesh of this many devices can hold the decisions.
+        """
+        program = trace(self.undecorated, args, kwargs, statics=self._statics, donate=False)
+        return rehearsed(plan, program, devices)(*self._statics.split(self.undecorated, args, kwargs)[:2])
+
+
+def verify(
+    plan: Plan,
+    step: Callable,
+    *args: Any,
+    static_argnums: int | Sequence[int] = (),
+    static_argnames: str | Sequence[str] = (),
+    **kwargs: Any,
+) -> Conformance:
+    """Compiles a step as planned and compares what XLA made of it with the plan.
+
+    Returns:
+      a Conformance: truthy when every collective agrees; `.differences`, `.memory_ratio`, `.flops_ratio`.
+
+    Raises:
+      PlanMismatchError: the plan is for another step or for more devices than there are.
+    """
+    step = getattr(step, "undecorated", step)
+    statics = _statics(static_argnums, static_argnames)
+    return check(plan, trace(step, args, kwargs, statics=statics))
+
+
+def _statics(argnums: int | Sequence[int], argnames: str | Sequence[str]) -> Statics:
+    numbers = (argnums,) if isinstance(argnums, int) else tuple(argnums)
+    names = (argnames,) if isinstance(argnames, str) else tuple(argnames)
+    return Statics(argnums=numbers, argnames=names)
+
+
+def _policy(precision: str) -> str:
+    if precision not in POLICIES:
+        raise UsageError(f"precision={precision!r}: choose one of {', '.join(POLICIES)}")
+    return precision
+
+
+_OPTIONS = {"baseline", "precision", "max_axes", "time_limit_s", "donate", "progress"}
+
+
+def _check_options(options: dict) -> None:
+    unknown = sorted(set(options) - _OPTIONS)
+    if unknown:
+        raise UsageError(f"unknown option {unknown[0]!r} of swplan.auto; it takes cluster, plan, {', '.join(sorted(_OPTIONS))}")
+
+
+__all__ = ["AutoStep", "Program", "as_cluster", "at_hand", "auto", "plan", "verify"]

@@ -1,0 +1,143 @@
+"""Layered precision: which classes of ops run in a low precision, and the graph rewritten so that they do.
+
+Matrix products run low, by class (attention, dense, expert); everything else (norms, softmax, losses, reductions, the
+optimizer) stays as written, as do parameters, which thereby are master copies. Operands are cast just before the product and its
+result just after; a cast back and forth through pure data movement cancels, so neighbouring products exchange low values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from swplan.ir.graph import Aval, Graph, Op, Region, walk
+from swplan.ir.rule import VECTOR, Rule, make_rule
+from swplan.passes.roles import parameter_values
+
+POLICIES = ("auto", "fp32", "bf16", "fp16")
+CLASSES = ("attention", "dense", "expert")
+DTYPES = {"bf16": "bfloat16", "fp16": "float16"}
+MOVEMENTS = ("transpose", "reshape", "squeeze")
+
+
+def classes_of(graph: Graph) -> dict[int, str]:
+    """The class of every matrix product, by its first result.
+
+    A product without a parameter among its operands is attention, one with a parameter batched over one of its dims is an
+    expert, others are dense. Gradients take the class of the product that they belong to by the same rule on their results.
+    """
+    weights = parameter_values(graph)
+    shapes = {graph.avals[v].shape for v in weights if len(graph.avals[v].shape) > 1}
+    found = {}
+    for op, _ in walk(graph.top):
+        if _is_product(op, graph):
+            found[op.results[0]] = _class(op, graph, weights, shapes)
+    return found
+
+
+def _is_product(op: Op, graph: Graph) -> bool:
+    matmul = op.rule is not None and op.rule.work.unit == "matmul"
+    return matmul and all(graph.avals[v].dtype == "float32" for v in op.operands[:2])
+
+
+def _class(op: Op, graph: Graph, weights: frozenset[int], shapes: set[tuple[int, ...]]) -> str:
+    touches = any(v in weights for v in op.operands)
+    gives = sorted(graph.avals[op.results[0]].shape) in [sorted(shape) for shape in shapes]
+    if not touches and not gives:
+        return "attention"
+    return "expert" if op.rule.work.matmul and op.rule.work.matmul[0] else "dense"
+
+
+@dataclass(slots=True)
+class _Caster:
+    """Rewrites products. `homes` finds the op list of the region in which a value is defined: casts stand there."""
+
+    graph: Graph
+    dtype_of: Mapping[int, str]
+    cast_op: Any
+    avals: list[Aval]
+    low: dict[tuple[int, str], int] = field(default_factory=dict)
+    homes: dict[int, list[Op]] = field(default_factory=dict)
+    moves: dict[int, Op] = field(default_factory=dict)
+
+    def region(self, region: Region) -> Region:
+        ops: list[Op] = []
+        self.homes.update(dict.fromkeys(region.inputs, ops))
+        for op in region.ops:
+            self.op(op, ops)
+            self.homes.update(dict.fromkeys(op.results, ops))
+        return replace(region, ops=tuple(ops))
+
+    def op(self, op: Op, ops: list[Op]) -> None:
+        if op.regions:
+            ops.append(replace(op, regions=tuple(map(self.region, op.regions))))
+        elif op.results[0] in self.dtype_of:
+            self.product(op, self.dtype_of[op.results[0]], ops)
+        else:
+            ops.append(op)
+            if op.primitive in MOVEMENTS:
+                self.moves[op.results[0]] = op
+
+    def product(self, op: Op, dtype: str, ops: list[Op]) -> None:
+        operands = (*(self.lowered(v, dtype, op, ops) for v in op.operands[:2]), *op.operands[2:])
+        result = self.new(Aval(self.graph.avals[op.results[0]].shape, dtype))
+        params = dict(op.params)
+        if params.get("preferred_element_type") is not None:
+            params["preferred_element_type"] = self.cast_op.dtype(dtype)
+        ops.append(replace(op, operands=operands, results=(result,), params=params))
+        ops.append(self.cast(result, op.results[0], op))
+        self.low[op.results[0], dtype] = result
+
+    def lowered(self, value: int, dtype: str, op: Op, ops: list[Op]) -> int:
+        """The value in a low precision: cast where it is defined, or moved from what was low before it was moved."""
+        if (value, dtype) in self.low:
+            return self.low[value, dtype]
+        home = self.homes.get(value, ops)
+        result = self.new(Aval(self.graph.avals[value].shape, dtype))
+        move = self.moves.get(value)
+        if move is not None and (move.operands[0], dtype) in self.low:
+            home.append(replace(move, operands=(self.low[move.operands[0], dtype],), results=(result,)))
+        else:
+            home.append(self.cast(value, result, op))
+        self.low[value, dtype] = result
+        return result
+
+    def new(self, aval: Aval) -> int:
+        self.avals.append(aval)
+        return len(self.avals) - 1
+
+    def cast(self, source: int, target: int, op: Op) -> Op:
+        params = self.cast_op.params(self.avals[target].dtype)
+        rule = cast_rule(self.avals[source].shape)
+        return Op("convert_element_type", (source,), (target,), params, self.cast_op.handle, rule, op.source, op.stage)
+
+
+_RULES: dict[tuple[int, ...], Rule] = {}
+
+
+def cast_rule(shape: tuple[int, ...]) -> Rule:
+    """The rule of a cast between floating-point dtypes: elementwise and linear."""
+    if shape not in _RULES:
+        names = [f"d{i}" for i in range(len(shape))]
+        sizes = dict(zip(names, shape, strict=True))
+        _RULES[shape] = make_rule([names], [names], sizes, linear=[(0,)], work=VECTOR, fusible=True)
+    return _RULES[shape]
+
+
+def lower_precision(graph: Graph, by_class: Mapping[str, str], cast_op: Any) -> Graph:
+    """The graph with the products of some classes in a low precision.
+
+    Args:
+      by_class: class -> "bf16", "fp16" or "fp32" (as written).
+      cast_op: how to make a cast: `.handle` (the primitive), `.params(dtype)`, `.dtype(name)`.
+    """
+    wanted = {v: DTYPES[by_class[c]] for v, c in classes_of(graph).items() if by_class.get(c, "fp32") != "fp32"}
+    if not wanted:
+        return graph
+    caster = _Caster(graph, wanted, cast_op, list(graph.avals))
+    top = caster.region(graph.top)
+    roles = dict(graph.roles)
+    for op, _ in walk(top):
+        roles.update({v: "gradient" if op.stage == "backward" else "activation" for v in op.results if v >= len(graph.avals)})
+    return replace(graph, top=top, avals=tuple(caster.avals), roles=roles)

@@ -1,0 +1,116 @@
+"""A planned step on trees of arrays: places its inputs, donates the state, runs, with next to no work per call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+
+from swplan.errors import PlanMismatchError
+from swplan.ir.device import DeviceProgram
+from swplan.plan import Plan
+from swplan.runtime.build import Executable, build, place
+from swplan.runtime.conformance import Conformance, compare
+from swplan.runtime.mesh import device_mesh
+from swplan.runtime.planning import device_program
+from swplan.runtime.precise import applied
+from swplan.runtime.trace import Program
+
+
+class OtherSignature(Exception):
+    """Raised inside a trace when a planned step meets arguments of another signature."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedStep:
+    """A step that runs as planned.
+
+    Attributes:
+      program: the traced step.
+      executable: its device program, jitted on flat arguments.
+      fast: takes positional arguments; (True, result), or (False, None) where they are not of this signature or not in place.
+    """
+
+    program: Program
+    executable: Executable
+    fast: Callable[[tuple], tuple[bool, Any]]
+
+    def __call__(self, args: tuple, kwargs: dict) -> Any:
+        """Places the arguments and runs."""
+        flat = place(self.executable, jax.tree.leaves((args, kwargs)))
+        return jax.tree.unflatten(self.program.out_tree, self.executable.run(*flat))
+
+
+def planned_step(plan: Plan, program: Program) -> PlannedStep:
+    """Builds the runnable step of a plan.
+
+    Raises:
+      PlanMismatchError: the plan is for another program, or for more devices than there are.
+    """
+    exact = applied(plan.precision, program)
+    return built(plan, exact, device_program(plan, exact.graph))
+
+
+def built(plan: Plan, program: Program, parts: DeviceProgram, *, donate: bool = True) -> PlannedStep:
+    """The runnable step of a device program on the devices at hand."""
+    names = [axis.name for axis in plan.axes]
+    order = sorted(range(len(names)), key=lambda i: plan.axes[i].position)
+    mesh = device_mesh(parts.sizes, names, order)
+    executable = build(parts, program.graph, mesh, donate=donate)
+    return PlannedStep(program=program, executable=executable, fast=_fast(program, executable, parts, donate))
+
+
+def _fast(program: Program, executable: Executable, parts: DeviceProgram, donate: bool) -> Callable:
+    """The step jitted on its trees, so that a call costs what the call of a jitted function costs."""
+    args_tree, kwargs_tree = program.in_tree.children()
+    if kwargs_tree.num_leaves:
+        return lambda args: (False, None)
+    shardings, _ = jax.tree.unflatten(program.in_tree, executable.in_shardings)
+    donated = _whole_arguments(shardings, set(parts.aliases.values())) if donate else ()
+
+    def on_trees(*args: Any) -> Any:
+        leaves, tree = jax.tree.flatten(args)
+        if tree != args_tree or any(x.shape != program.graph.avals[v].shape for x, v in zip(leaves, program.graph.top.inputs, strict=True)):
+            raise OtherSignature
+        return jax.tree.unflatten(program.out_tree, executable.mapped(*leaves))
+
+    jitted = jax.jit(on_trees, in_shardings=shardings, donate_argnums=donated, keep_unused=True)
+
+    def fast(args: tuple) -> tuple[bool, Any]:
+        try:
+            return True, jitted(*args)
+        except (OtherSignature, ValueError, TypeError):
+            return False, None
+
+    return fast
+
+
+def _whole_arguments(shardings: tuple, donated: set[int]) -> tuple[int, ...]:
+    """Positions of the arguments all leaves of which are donated."""
+    positions, start = [], 0
+    for position, argument in enumerate(shardings):
+        count = len(jax.tree.leaves(argument))
+        if count and donated.issuperset(range(start, start + count)):
+            positions.append(position)
+        start += count
+    return tuple(positions)
+
+
+def check(plan: Plan, program: Program) -> Conformance:
+    """Compiles a planned step and compares it with its plan."""
+    step = planned_step(plan, program)
+    avals = [
+        jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
+        for leaf, sharding in zip(jax.tree.leaves(_structs(step.program)), step.executable.in_shardings, strict=True)
+    ]
+    if not avals:
+        raise PlanMismatchError(f"'{plan.step}' takes no arrays: there is nothing to verify")
+    compiled = step.executable.run.lower(*avals).compile()
+    parts = device_program(plan, step.program.graph)
+    return compare(parts, step.program.graph, step.executable.mesh, compiled, planned_bytes=plan.peak_memory_bytes)
+
+
+def _structs(program: Program) -> list[jax.ShapeDtypeStruct]:
+    return list(program.in_avals)

@@ -1,0 +1,77 @@
+"""The named classics, as pins on the same search: data parallel, fully sharded, tensor parallel.
+
+A classic says how inputs are laid out on one axis over all devices; everything else is still decided by the search, so a
+classic is the best plan of its kind, not a straw man.
+"""
+
+from __future__ import annotations
+
+from math import gcd
+
+from swplan.costmodel.network import Placement
+from swplan.errors import UsageError
+from swplan.ir.layout import REPLICATED, Layout
+from swplan.search.decisions import Node
+from swplan.search.fold import Folded
+from swplan.search.meshes import placements
+from swplan.search.planner import Subject
+from swplan.search.space import Option
+
+CLASSICS = ("data_parallel", "fully_sharded", "tensor_parallel")
+
+
+def classic(subject: Subject, name: str) -> tuple[Placement, dict[int, tuple[Option, ...]], str]:
+    """The mesh and pins of a classic, and a remark if it cannot use all devices.
+
+    Raises:
+      UsageError: there is no such classic.
+    """
+    if name not in CLASSICS:
+        raise UsageError(f"no baseline {name!r}; choose one of {', '.join(CLASSICS)}")
+    devices = subject.cluster.devices
+    width = _width(subject, name, devices)
+    sizes = tuple(n for n in (width, devices // width) if n > 1) or ((devices,) if devices > 1 else ())
+    placement = placements(subject.cluster, sizes)[0]
+    remark = "" if width == devices else f"only {width} of {devices} devices can share the work; the others repeat it"
+    return placement, _pins(subject.folded, name, width, len(sizes)), remark
+
+
+def _width(subject: Subject, name: str, devices: int) -> int:
+    """The widest axis on which every batch can be split (tensor parallel: some dim of the largest parameter)."""
+    inputs = [node for node in subject.decisions.nodes if node.key[0] == "input" and node.aval.shape]
+    if name == "tensor_parallel":
+        weights = [node for node in inputs if node.role == "parameter"]
+        largest = max(weights, key=lambda n: n.aval.size, default=None)
+        return max((gcd(n, devices) for n in largest.aval.shape), default=1) if largest else 1
+    width = devices
+    for node in inputs:
+        if node.role == "batch" and not node.aval.is_key:
+            width = gcd(width, node.aval.shape[0])
+    return width
+
+
+def _pins(folded: Folded, name: str, width: int, axes: int) -> dict[int, tuple[Option, ...]]:
+    sliced = {folded.class_of[e.source] for e, _ in folded.edges if e.target_shift}
+    pins = {}
+    for cls in range(len(folded.members)):
+        node = folded.representative(cls)
+        if node.key[0] == "input" and node.aval.shape:
+            entries = _entries(node, name, width, cls in sliced)
+            pins[cls] = tuple(_layout(entry, axes) for entry in entries)
+    return pins
+
+
+def _layout(entry: int, axes: int) -> Layout:
+    return (entry,) + (REPLICATED,) * (axes - 1)
+
+
+def _entries(node: Node, name: str, width: int, sliced: bool) -> list[int]:
+    """The dims on which the axis may lie, by classic and role; the search takes its pick where several are given."""
+    if node.role == "batch":
+        return [REPLICATED] if name == "tensor_parallel" else [0]
+    dims = [d for d, n in enumerate(node.aval.shape) if n % width == 0 and not (d == 0 and sliced)]
+    if name == "data_parallel" or not dims:
+        return [REPLICATED]
+    if name == "fully_sharded":
+        return [max(dims, key=lambda d: node.aval.shape[d])]
+    return dims if len(node.aval.shape) > 1 else [REPLICATED, *dims]

@@ -1,0 +1,221 @@
+"""The planner: the best plan over all meshes of a cluster, with the proof, the runners-up, and what excluded them.
+
+For every candidate mesh the folded graph is solved as one problem; a mesh whose lower bound exceeds the best cost so
+far is left out, which loses nothing. Memory is a constraint of every problem and is checked once more on the finished
+device program, where nothing is estimated.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from swplan.costmodel.cluster import Cluster
+from swplan.costmodel.network import Placement
+from swplan.ir.device import DeviceProgram
+from swplan.ir.graph import Graph
+from swplan.passes.fusion import fused_values
+from swplan.passes.memory import peak_memory
+from swplan.passes.partition import partition
+from swplan.search.decisions import DecisionGraph, decision_graph
+from swplan.search.fold import Folded, fold
+from swplan.search.lifetime import Moment, moments
+from swplan.search.meshes import candidate_meshes
+from swplan.search.pricing import Pricer
+from swplan.search.solver import Problem, Solution, solve, usage
+from swplan.search.space import Option, Space, problem, space
+
+Progress = Callable[[int, int, str], None]
+Pins = Mapping[int, tuple[Option, ...]]
+TIGHTENINGS = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subject:
+    """A program and a cluster, prepared for planning.
+
+    Attributes:
+      graph: the program.
+      cluster: the target.
+      folded: its folded decisions.
+      fused: values that never reach memory.
+      moments: points of the step at which memory may be short.
+    """
+
+    graph: Graph
+    cluster: Cluster
+    folded: Folded
+    fused: frozenset[int]
+    moments: tuple[Moment, ...]
+
+    @property
+    def decisions(self) -> DecisionGraph:
+        """All decisions, unfolded."""
+        return self.folded.decisions
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """A solved mesh: what was chosen, its cost and bound in seconds, and its estimated memory in bytes."""
+
+    placement: Placement
+    choices: Mapping[tuple[str, int], Option]
+    cost_s: float
+    bound_s: float
+    method: str
+    memory_bytes: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """The outcome of a search.
+
+    Attributes:
+      best: the plan.
+      program: its device program.
+      runners_up: the best of other meshes, by cost.
+      bound_s: no plan on any of the meshes costs less.
+      meshes: how many meshes there were.
+    """
+
+    best: Candidate
+    program: DeviceProgram
+    runners_up: tuple[Candidate, ...]
+    bound_s: float
+    meshes: int
+
+
+def subject(graph: Graph, cluster: Cluster) -> Subject:
+    """Prepares a program for planning on a cluster."""
+    folded = fold(decision_graph(graph))
+    fused = fused_values(graph)
+    return Subject(graph=graph, cluster=cluster, folded=folded, fused=fused, moments=moments(folded, fused))
+
+
+def find(
+    subject: Subject,
+    *,
+    max_axes: int,
+    meshes: Sequence[Placement] | None = None,
+    pins: Pins | None = None,
+    time_limit_s: float | None = None,
+    progress: Progress | None = None,
+) -> Found | None:
+    """The best plan, or None if nothing fits the memory of a device.
+
+    Args:
+      max_axes: how many mesh axes at most.
+      meshes: these meshes only.
+      pins: options to which classes of decisions are held.
+      time_limit_s: for all meshes together; what is not looked at by then counts with its lower bound.
+      progress: called with (meshes done, meshes, text).
+    """
+    chosen = list(meshes) if meshes is not None else candidate_meshes(subject.cluster, subject.decisions, max_axes)
+    deadline = time.monotonic() + time_limit_s if time_limit_s is not None else None
+    candidates: list[Candidate] = []
+    bound = np.inf
+    for done, placement in enumerate(chosen):
+        best = min((c.cost_s for c in candidates), default=np.inf)
+        if progress:
+            progress(done, len(chosen), _status(placement, best))
+        candidate, low = _solve_mesh(subject, placement, pins, best, deadline)
+        bound = min(bound, max(low, 0.0))
+        if candidate is not None:
+            candidates.append(candidate)
+    candidates.sort(key=lambda c: c.cost_s)
+    return _checked(subject, candidates, pins, bound, len(chosen))
+
+
+def _status(placement: Placement, best: float) -> str:
+    mesh = " x ".join(map(str, placement.sizes)) or "1"
+    return f"mesh {mesh}" + (f", best so far {best:.3g} s" if best < np.inf else "")
+
+
+def _solve_mesh(
+    subject: Subject, placement: Placement, pins: Pins | None, best: float, deadline: float | None
+) -> tuple[Candidate | None, float]:
+    """The best plan on one mesh (None if none is feasible, or none can beat the best by far) and a bound on its cost."""
+    area = space(subject.folded, _pricer(subject, placement), pins)
+    low = lower_bound(area)
+    late = deadline is not None and time.monotonic() > deadline and best < np.inf
+    if low >= best or late:
+        return None, low
+    solution, stated = solve_space(subject, area, subject.cluster.memory_bytes, deadline)
+    if solution.choice is None:
+        return None, solution.bound
+    return _candidate(area, solution, stated), solution.bound
+
+
+def _pricer(subject: Subject, placement: Placement) -> Pricer:
+    return Pricer(subject.cluster, placement, subject.graph, subject.fused)
+
+
+def lower_bound(area: Space) -> float:
+    """The time of all ops, each split in its best way, with every exchange free."""
+    from swplan.search.space import _node_costs
+
+    return float(sum(_node_costs(area, cls).min() for cls in range(len(area.domains))))
+
+
+def solve_space(
+    subject: Subject, area: Space, memory_bytes: float, deadline: float | None = None
+) -> tuple[Solution, Problem]:
+    """The best choice on one mesh within a memory limit."""
+    stated = problem(area, subject.moments, memory_bytes)
+    left = None if deadline is None else max(1.0, deadline - time.monotonic())
+    return solve(stated, time_limit_s=left), stated
+
+
+def _candidate(area: Space, solution: Solution, stated: Problem) -> Candidate:
+    memory = max((usage(row, solution.choice) for row in stated.rows), default=0.0)
+    return Candidate(
+        placement=area.pricer.placement,
+        choices=area.choices(solution.choice),
+        cost_s=solution.cost,
+        bound_s=solution.bound,
+        method=solution.method,
+        memory_bytes=memory,
+    )
+
+
+def _checked(
+    subject: Subject, candidates: list[Candidate], pins: Pins | None, bound: float, meshes: int
+) -> Found | None:
+    """The first candidate whose device program fits; one that does not is solved again with less memory."""
+    for position, candidate in enumerate(candidates):
+        fitting = _fit(subject, candidate, pins)
+        if fitting is not None:
+            best, program = fitting
+            others = tuple(candidates[:position] + candidates[position + 1 :])
+            return Found(best=best, program=program, runners_up=others, bound_s=min(bound, best.cost_s), meshes=meshes)
+    return None
+
+
+def _fit(subject: Subject, candidate: Candidate, pins: Pins | None) -> tuple[Candidate, DeviceProgram] | None:
+    """The candidate and its program, tightened until the exact peak fits; None if it cannot be made to fit."""
+    capacity = subject.cluster.memory_bytes
+    limit = float(capacity)
+    for _ in range(TIGHTENINGS):
+        program = partition(subject.graph, candidate.placement.sizes, candidate.choices)
+        peak = peak_memory(program, subject.graph).peak_bytes
+        if peak <= capacity:
+            return replace(candidate, memory_bytes=peak), program
+        limit = min(limit, max(candidate.memory_bytes, 1.0)) * capacity / peak
+        area = space(subject.folded, _pricer(subject, candidate.placement), pins)
+        solution, stated = solve_space(subject, area, limit)
+        if solution.choice is None:
+            return None
+        candidate = _candidate(area, solution, stated)
+    return None
+
+
+def price_unlimited(subject: Subject, placement: Placement, pins: Pins | None) -> Candidate:
+    """The best plan on a mesh if memory were no limit, with the memory that it would take."""
+    area = space(subject.folded, _pricer(subject, placement), pins)
+    solution, stated = solve_space(subject, area, 1e30)
+    candidate = _candidate(area, solution, stated)
+    program = partition(subject.graph, placement.sizes, candidate.choices)
+    return replace(candidate, memory_bytes=peak_memory(program, subject.graph).peak_bytes)

@@ -1,0 +1,160 @@
+"""The tables of a plan: tensors, exchanges and ops, with equal rows of different layers folded into one.
+
+`report` shows all of them, `explain` those that concern one name, `diff` those that differ.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from swplan.plan import Collective, OpCost, Plan, Tensor
+from swplan.views import units
+from swplan.views.folding import fold
+from swplan.views.parts import Bar, Bars, Column, Part, Table, Text
+
+STAGES = ("forward", "backward", "optimizer")
+_COMM = "_comm"
+
+
+def layout_text(shape: Sequence[int], spec: Sequence[Sequence[str]]) -> str:
+    """A shape with the axes that split each dim, major first: "[51200/data/model, 4096]"."""
+    padded = [*spec, *((),) * (len(shape) - len(spec))]
+    return "[" + ", ".join("/".join((str(n), *axes)) for n, axes in zip(shape, padded, strict=False)) + "]"
+
+
+def source_text(source: str) -> str:
+    """A source line without the folders that lead to it: "models/gpt.py:88 (attention)"."""
+    path, separator, rest = source.partition(".py:")
+    return "/".join(path.replace("\\", "/").split("/")[-2:]) + separator + rest if separator else source
+
+
+def cause_text(cause: str) -> str:
+    """A cause of the breakdown in words: "backward_comm" is "backward exchanges"."""
+    return cause.removesuffix(_COMM) + " exchanges" if cause.endswith(_COMM) else cause.replace("_", " ")
+
+
+def shown_tensors(plan: Plan) -> list[Tensor]:
+    """The inputs, and the results that are not an input updated in place with the same sharding."""
+    inputs = {tensor.name: tensor for tensor in plan.inputs}
+    replaced = [(tensor, inputs.get(tensor.replaces)) for tensor in plan.outputs]
+    return [*plan.inputs, *(t for t, before in replaced if before is None or before.spec != t.spec)]
+
+
+def tensor_table(tensors: Iterable[Tensor], top: int | None = None) -> Part:
+    """Name, role, layout and bytes of tensors; the `top` largest on a device, in the order of the program."""
+    groups = fold(
+        tensors, lambda t: t.name, lambda t: (t.shape, t.dtype, t.role, t.spec, t.device_bytes, bool(t.replaces))
+    )
+    if not groups:
+        return Text(text="None.")
+    largest = sorted(groups, key=lambda g: -_device_bytes(g[1]))[:top]
+    shown = [group for group in groups if any(group is kept for kept in largest)]
+    left = [member for group in groups if group not in shown for member in group[1]]
+    return Table(
+        columns=(
+            *(Column(title=title) for title in ("tensor", "role", "type", "layout")),
+            *(Column(title=title, numeric=True) for title in ("tensors", "whole", "on a device")),
+        ),
+        rows=tuple(_tensor_row(name, members) for name, members in shown),
+        caption=f"{units.count(len(left))} smaller ones: {units.size(_device_bytes(left))} on a device." if left else "",
+    )
+
+
+def _tensor_row(name: str, members: Sequence[Tensor]) -> tuple[str, ...]:
+    first = members[0]
+    whole = sum(member.bytes for member in members)
+    sizes = (units.count(len(members)), units.size(whole), units.size(_device_bytes(members)))
+    return (name, first.role, first.dtype, layout_text(first.shape, first.spec), *sizes)
+
+
+def _device_bytes(tensors: Iterable[Tensor]) -> int:
+    return sum(tensor.device_bytes for tensor in tensors)
+
+
+def fold_collectives(collectives: Iterable[Collective]) -> list[tuple[str, list[Collective]]]:
+    """Exchanges that differ only in the layer, as (name of what is exchanged, exchanges), dearest first."""
+    groups = fold(
+        collectives,
+        lambda c: c.tensor,
+        lambda c: (c.kind, c.axes, c.dtype, c.bytes, c.algorithm, c.stage, c.source, c.why),
+        least=2,
+    )
+    return sorted(groups, key=lambda group: -_time_s(group[1]))
+
+
+def collective_table(collectives: Sequence[Collective], top: int | None = None) -> Part:
+    """Kind, axes, bytes, runs, algorithm, time, source of exchanges, with the reason of each below it; dearest first."""
+    groups = fold_collectives(collectives)
+    if not groups:
+        return Text(text="None: no device needs anything from another.")
+    shown, left = groups[:top], groups[len(groups[:top]) :]
+    return Table(
+        columns=(
+            *(Column(title=title) for title in ("exchange", "over", "of", "type")),
+            *(Column(title=title, numeric=True) for title in ("each", "runs")),
+            *(Column(title="algorithm"), Column(title="time", numeric=True), Column(title="source")),
+        ),
+        rows=tuple(_collective_row(name, members) for name, members in shown),
+        notes=tuple(members[0].why for _, members in shown),
+        caption=_left_text(len(left), sum(_time_s(members) for _, members in left)),
+    )
+
+
+def _collective_row(name: str, members: Sequence[Collective]) -> tuple[str, ...]:
+    first = members[0]
+    runs = units.count(sum(member.count for member in members))
+    over = " ".join(first.axes) + f" ({units.count(first.group_size)})"
+    row = (first.kind, over, name, first.dtype, units.size(first.bytes), runs, first.algorithm)
+    return (*row, units.duration(_time_s(members)), source_text(first.source))
+
+
+def op_table(ops: Sequence[OpCost], top: int | None = None) -> Part:
+    """Primitive, split, runs, work and time of ops by source line, dearest first."""
+    if not ops:
+        return Text(text="None.")
+    ordered = sorted(ops, key=lambda op: -op.time_s)
+    shown, left = ordered[:top], ordered[len(ordered[:top]) :]
+    return Table(
+        columns=(
+            *(Column(title=title) for title in ("op", "stage", "split", "source")),
+            *(Column(title=title, numeric=True) for title in ("runs", "work", "traffic", "time")),
+            Column(title="limited by"),
+        ),
+        rows=tuple(_op_row(op) for op in shown),
+        caption=_left_text(len(left), _time_s(left)),
+    )
+
+
+def _op_row(op: OpCost) -> tuple[str, ...]:
+    words = (op.primitive, op.stage, op.split or "whole", source_text(op.source))
+    work = units.quantity(op.flops, "flop")
+    return (*words, units.count(op.count), work, units.size(op.bytes), units.duration(op.time_s), op.binding)
+
+
+def _left_text(rows: int, seconds: float) -> str:
+    return f"{units.count(rows)} cheaper rows: {units.duration(seconds)} in all." if rows else ""
+
+
+def _time_s(items: Iterable[Collective | OpCost]) -> float:
+    return sum(item.time_s for item in items)
+
+
+def breakdown_bars(plan: Plan) -> Bars:
+    """The step time by cause."""
+    return Bars(
+        bars=tuple(
+            Bar(
+                label=cause_text(cause),
+                value=seconds,
+                text=f"{units.duration(seconds)}  {units.share(seconds, plan.step_time_s)}",
+                tone="exchange" if cause.endswith(_COMM) else "compute",
+            )
+            for cause, seconds in plan.breakdown.items()
+            if seconds
+        ),
+    )
+
+
+def exchange_s(breakdown: dict[str, float]) -> float:
+    """Seconds of a breakdown that are exchanges."""
+    return sum(seconds for cause, seconds in breakdown.items() if cause.endswith(_COMM))

@@ -1,0 +1,164 @@
+"""Parts as plain text in a given number of columns (100 unless told otherwise), for terminals, files and `print(plan)`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+
+from rich.cells import cell_len
+
+from swplan.plan import Plan
+from swplan.views.parts import Bars, Column, KeyValues, Listing, Nest, Part, Section, Table, Text, clean
+from swplan.views.report import plan_parts
+
+WIDTH = 100
+BAR_WIDTH = 32
+_NARROWEST = 10
+_GAP = "  "
+
+# A cell may be broken after these.
+_PIECES = re.compile(r"\s|[^\s/_]+[/_]*|[/_]+")
+
+Paint = Callable[[str], str]
+"""How to emphasize a title, for example with the colours of a terminal."""
+
+
+def plan_text(plan: Plan, *, width: int = WIDTH) -> str:
+    """The plan as text."""
+    return part_text(plan_parts(plan), width=width)
+
+
+def part_text(part: Part, *, width: int = WIDTH, paint: Paint = str) -> str:
+    """Any part as text; ends with a line feed."""
+    return "\n".join(line.rstrip() for line in _lines(part, width, 0, paint)).strip("\n") + "\n"
+
+
+def _lines(part: Part, width: int, depth: int, paint: Paint) -> list[str]:
+    if isinstance(part, Section):
+        return _section(part, width, depth, paint)
+    return _DRAW[type(part)](part, width)
+
+
+def _section(section: Section, width: int, depth: int, paint: Paint) -> list[str]:
+    title = clean(section.title)
+    underline = ("=", "-")[depth] * min(width, cell_len(title)) if depth < 2 else ""
+    lines = [paint(line) for line in (*wrap(title, width), underline) if line]
+    for index, part in enumerate(section.parts):
+        lines += ["" for _ in range(index or depth < 2)][:1]
+        lines += _lines(part, width, depth + 1, paint)
+    return ["", *lines] if depth else lines
+
+
+def _paragraph(part: Text, width: int) -> list[str]:
+    return wrap(clean(part.text), width)
+
+
+def _listing(part: Listing, width: int) -> list[str]:
+    return [line for item in part.items for line in _hanging("- ", clean(item), width)]
+
+
+def _hanging(label: str, text: str, width: int) -> list[str]:
+    """The text after a label, further lines indented as far."""
+    lines = wrap(text, max(width - cell_len(label), _NARROWEST))
+    return [(label if i == 0 else " " * cell_len(label)) + line for i, line in enumerate(lines)]
+
+
+def _key_values(part: KeyValues, width: int) -> list[str]:
+    rows = [(clean(key), clean(value)) for key, value in part.rows]
+    indent = max((cell_len(key) for key, _ in rows), default=0)
+    return [line for key, value in rows for line in _hanging(pad(key, indent) + _GAP, value, width)]
+
+
+def _bars(part: Bars, width: int) -> list[str]:
+    full = max([part.full, *(bar.value for bar in part.bars)], default=0.0)
+    names = max((cell_len(clean(bar.label)) for bar in part.bars), default=0)
+    lines = wrap(clean(part.caption), width) if part.caption else []
+    for bar in part.bars:
+        length = round(BAR_WIDTH * bar.value / full) if full else 0
+        drawn = "█" * length or ("▏" if bar.value else "")
+        lines.append(_GAP.join((pad(clean(bar.label), names), pad(drawn, BAR_WIDTH), clean(bar.text))))
+    return lines
+
+
+def _nest(part: Nest, width: int) -> list[str]:
+    """A tree, outermost level first; on each level the mesh axes that lie on it."""
+    lines = []
+    for depth, (name, axes) in enumerate(part.levels):
+        lines += _hanging(_branch(depth), clean(name), width)
+        stem = "   " * depth + "│  "
+        for axis in axes:
+            lines += _hanging(f"{stem}  ", clean(f"{axis.name} = {axis.size:,}  {axis.note}").rstrip(), width)
+    return [*lines, *_hanging(_branch(len(part.levels)), clean(part.core), width)]
+
+
+def _branch(depth: int) -> str:
+    return "   " * (depth - 1) + "└─ " if depth else ""
+
+
+def _table(part: Table, width: int) -> list[str]:
+    heading = tuple(column.title for column in part.columns)
+    rows = [tuple(clean(cell) for cell in row) for row in part.rows]
+    widths = column_widths(part.columns, rows, width)
+    lines = _row(heading, part.columns, widths)
+    lines.append(_GAP.join("─" * w for w in widths))
+    notes = part.notes or ("",) * len(rows)
+    for row, note in zip(rows, notes, strict=True):
+        lines += _row(row, part.columns, widths)
+        lines += _hanging("    ", clean(note), width) if note else []
+    caption = wrap(clean(part.caption), width) if part.caption else []
+    return [*lines, *caption]
+
+
+def column_widths(columns: Sequence[Column], rows: Sequence[Sequence[str]], width: int) -> list[int]:
+    """How wide to draw each column: as wide as it wants, or the widest ones with words narrowed until all fit."""
+    widths = []
+    for index, column in enumerate(columns):
+        title = max((cell_len(word) for word in column.title.split()), default=0) if column.numeric else cell_len(column.title)
+        widths.append(max([title, *(cell_len(row[index]) for row in rows)]))
+    while sum(widths) + len(_GAP) * (len(widths) - 1) > width:
+        narrowable = [i for i, column in enumerate(columns) if not column.numeric and widths[i] > _NARROWEST]
+        if not narrowable:
+            break
+        widths[max(narrowable, key=lambda i: widths[i])] -= 1
+    return widths
+
+
+def _row(cells: Sequence[str], columns: Sequence[Column], widths: Sequence[int]) -> list[str]:
+    wrapped = [wrap(cell, w) for cell, w in zip(cells, widths, strict=True)]
+    lines = []
+    for index in range(max(map(len, wrapped), default=0)):
+        parts = [lines_of[index] if index < len(lines_of) else "" for lines_of in wrapped]
+        lines.append(_GAP.join(pad(p, w, c.numeric) for p, w, c in zip(parts, widths, columns, strict=True)))
+    return lines
+
+
+def pad(text: str, width: int, right: bool = False) -> str:
+    """The text filled up to a width in terminal cells (a wide character takes two)."""
+    filler = " " * (width - cell_len(text))
+    return filler + text if right else text + filler
+
+
+def wrap(text: str, width: int) -> list[str]:
+    """The text in lines of at most `width` cells, broken at spaces and after the signs that separate parts of names."""
+    lines, line = [], ""
+    for piece in _PIECES.findall(text):
+        if line and cell_len(line) + cell_len(piece.rstrip()) > width:
+            lines.append(line.rstrip())
+            line = ""
+        line += piece if line or piece.strip() else ""
+        while cell_len(line) > width and line.strip():
+            head = _head(line, width)
+            lines.append(head)
+            line = line[len(head) :]
+    return [*lines, line.rstrip()] if line.strip() or not lines else lines
+
+
+def _head(text: str, width: int) -> str:
+    """As many characters as fit, at least one."""
+    length = 1
+    while length < len(text) and cell_len(text[: length + 1]) <= width:
+        length += 1
+    return text[:length]
+
+
+_DRAW = {Text: _paragraph, Listing: _listing, KeyValues: _key_values, Bars: _bars, Nest: _nest, Table: _table}
