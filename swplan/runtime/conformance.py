@@ -1,7 +1,7 @@
 """Compares what XLA compiled with the device program that was planned: collective by collective, byte by byte.
 
-A difference is a bug of ours: the plan was priced by what it planned. What XLA does to a collective without changing what
-is exchanged (several in one instruction, a wider type on a CPU) is accounted for and listed. It runs nothing.
+A difference is a bug of ours: the plan was priced by what it planned. What XLA does to a collective without changing
+what is exchanged (several in one instruction, a wider type on a CPU) is accounted for and listed. It runs nothing.
 """
 
 from __future__ import annotations
@@ -21,10 +21,8 @@ from swplan.ir.graph import Aval, Graph
 from swplan.ir.strategy import split_degree
 from swplan.runtime import hlo
 
-KINDS = {"all-reduce": "all_reduce", "all-gather": "all_gather", "reduce-scatter": "reduce_scatter",
-         "all-to-all": "all_to_all", "ragged-all-to-all": "ragged_all_to_all", "collective-permute": "permute",
-         "collective-broadcast": "broadcast"}  # fmt: skip
-JOINS = {"add": "sum", "maximum": "max", "or": "max", "minimum": "min", "and": "min", "multiply": "product"}
+KINDS = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "ragged-all-to-all")
+KINDS += ("collective-permute", "collective-broadcast")
 # What XLA's AllReducePromotion widens (bf16 on a CPU, 16-bit integers on a GPU), by the type that it widens to.
 WIDENED = {"f32": "bf16", "s32": "s16", "u32": "u16"}
 
@@ -34,7 +32,7 @@ class Exchange:
     """What devices exchange in one collective, in the terms in which plan and program are compared.
 
     Attributes:
-      kind: "all_reduce", "all_gather", "reduce_scatter", "all_to_all"; from XLA also "permute", ...
+      kind: "all_reduce", "all_gather", "reduce_scatter", "all_to_all"; from XLA also "collective_permute", ...
       dtype: HLO element type.
       bytes: the larger of one device's input and output.
       join: "sum", "max", "min"; "" where nothing is reduced.
@@ -50,7 +48,7 @@ class Exchange:
     exact: bool = True
 
     def __str__(self) -> str:
-        groups = "".join("{" + ",".join(map(str, group)) + "}" for group in self.groups)
+        groups = " ".join(",".join(map(str, group)) for group in self.groups)
         trip = "" if self.exact else " in each trip of a loop of unknown length"
         return f"{' '.join(filter(None, [self.kind, self.join]))} {self.dtype} {self.bytes:,} B over {groups}{trip}"
 
@@ -60,15 +58,13 @@ class Collective:
     """An exchange that one of the two programs does `count` times, at one place.
 
     Attributes:
-      name: the planned reader, or the compiled instruction.
-      source: the user's line, or the path of the equation.
+      source: the planned reader and the user's line, or the compiled instruction and the path of its equation.
       narrow: the type from which XLA may have widened what is sent.
       promoted: whether XLA says that it widened it.
     """
 
     exchange: Exchange
     count: int
-    name: str
     source: str
     narrow: str = ""
     promoted: bool = False
@@ -76,11 +72,11 @@ class Collective:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """`count` exchanges that are not in both programs.
+    """`count` exchanges that are not the same in both programs.
 
-    `what` is "planned but not compiled", "compiled but not planned", or, where one of each are alike in all but one term,
-    "other groups", "other bytes", "other dtype", "other join", "other kind", "other exact" (only one side knows the loop's
-    length). `source` says where they come from.
+    `what` is "planned but not compiled", "compiled but not planned", or the one term in which they differ: "other
+    groups", "other bytes", "other dtype", "other join", "other kind", "other exact" (one side alone knows how long the
+    loop is); of what is accounted for, "sent in a wider type". `source` says where they come from.
     """
 
     what: str
@@ -94,31 +90,14 @@ class Difference:
         return f"{self.count} x {self.what}: {pair or self.planned or self.compiled} ({self.source})"
 
 
-@dataclass(frozen=True, slots=True)
-class Promotion:
-    """`count` runs of a planned exchange that the compiled program does in a wider type."""
-
-    planned: Exchange
-    compiled: Exchange
-    count: int
-
-
-@dataclass(frozen=True, slots=True)
-class Combined:
-    """An instruction that does several exchanges at once."""
-
-    name: str
-    exchanges: tuple[Exchange, ...]
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Conformance:
     """What the comparison found; true exactly when there is no difference.
 
     Attributes:
       differences: all differences.
-      combined: instructions that do several planned exchanges at once.
-      promoted: exchanges done in a wider type than planned.
+      combined: the exchanges that one instruction does together, for each that does several.
+      promoted: exchanges sent in a wider type than planned; accounted for.
       collectives: how many collectives were planned, each as often as it runs.
       unknown_loops: compiled loops of unknown length; what is in them is counted for one trip.
       planned_flops: flops of contractions on one device, by the rules of the ops.
@@ -128,8 +107,8 @@ class Conformance:
     """
 
     differences: tuple[Difference, ...]
-    combined: tuple[Combined, ...]
-    promoted: tuple[Promotion, ...]
+    combined: tuple[tuple[Exchange, ...], ...]
+    promoted: tuple[Difference, ...]
     collectives: int
     unknown_loops: tuple[str, ...]
     planned_flops: int
@@ -153,12 +132,11 @@ class Conformance:
     def __str__(self) -> str:
         verdict = "runs as planned" if self else f"differs from its plan in {len(self.differences)} ways"
         lines = [f"compiled program {verdict} ({self.collectives} collectives planned)", *map(str, self.differences)]
-        lines += [f"{len(c.exchanges)} collectives in one instruction: {c.name}" for c in self.combined]
-        lines += [f"{p.count} x sent as {p.compiled.dtype}: {p.planned}" for p in self.promoted]
+        lines += [f"in one instruction: {'; '.join(map(str, exchanges))}" for exchanges in self.combined]
+        lines += [f"accounted for: {promotion}" for promotion in self.promoted]
         lines += [f"loop of unknown length, one trip counted: {name}" for name in self.unknown_loops]
         lines += [f"flops of contractions: {self.planned_flops:,} planned, {self.compiled_flops:,} compiled"]
-        planned = "not given" if self.planned_bytes is None else f"{self.planned_bytes:,} B planned"
-        lines += [f"peak memory: {planned}, {self.compiled_bytes:,} B compiled"]
+        lines += [f"peak memory: {self.planned_bytes or 0:,} B planned, {self.compiled_bytes:,} B compiled"]
         return "\n  ".join(lines)
 
 
@@ -178,18 +156,17 @@ def compare(
     planned, found = list(planned_collectives(program, graph, mesh)), list(compiled_collectives(module, mesh))
     promoted, differences = _match(planned, [collective for arrays in found for collective in arrays])
     memory = compiled.memory_analysis()
-    used = memory.argument_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes
-    loops = [run.instruction for run in hlo.walk(module) if run.instruction.opcode == "while"]
+    passed = memory.argument_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes
     return Conformance(
         differences=differences,
-        combined=tuple(Combined(c[0].name, tuple(x.exchange for x in c)) for c in found if len(c) > 1),
+        combined=tuple(tuple(c.exchange for c in arrays) for arrays in found if len(arrays) > 1),
         promoted=promoted,
         collectives=sum(collective.count for collective in planned),
-        unknown_loops=tuple(loop.name for loop in loops if hlo.trip_count(module, loop) is None),
+        unknown_loops=tuple(hlo.unknown_loops(module)),
         planned_flops=planned_flops(program),
         compiled_flops=hlo.matmul_flops(module),
         planned_bytes=planned_bytes,
-        compiled_bytes=used + memory.temp_size_in_bytes,
+        compiled_bytes=passed + memory.temp_size_in_bytes,
     )
 
 
@@ -202,10 +179,10 @@ def planned_collectives(program: DeviceProgram, graph: Graph, mesh: Any) -> Iter
         if move.is_collective and program.degree(step.axes) > 1:
             groups = _canonical(step.kind, _along(ids, step.axes))
             join = step.join if step.kind in ("all_reduce", "reduce_scatter") else ""
-            size = program.buffer_bytes(move)
-            exchange = Exchange(step.kind, hlo_dtype(value.aval), size, join, groups, exact)
-            name = f"{names.get(value.origin, value.aval)} for {move.reader}"
-            yield Collective(exchange, count, name, move.source)
+            dtype, size = hlo_dtype(value.aval), program.buffer_bytes(move)
+            exchange = Exchange(step.kind, dtype, size, join, groups, exact)
+            what = f"{names.get(value.origin, value.aval)} for {move.reader} at {move.source}"
+            yield Collective(exchange, count, what)
 
 
 def _moves(region: DeviceRegion, trips: int, exact: bool) -> Iterator[tuple[Move, int, bool]]:
@@ -251,9 +228,10 @@ def compiled_collectives(module: hlo.Module, mesh: Any) -> Iterator[tuple[Collec
     """Every collective instruction that exchanges anything, array by array; an all-to-all is one, however passed."""
     ids = [device.id for device in mesh.devices.flat]
     for run in hlo.walk(module):
-        kind = KINDS.get(run.instruction.opcode.removesuffix("-start"))
-        groups = hlo.instruction_groups(run.instruction, module.devices) if kind else ((),)
+        opcode = run.instruction.opcode.removesuffix("-start")
+        groups = hlo.instruction_groups(run.instruction, module.devices) if opcode in KINDS else ((),)
         if len(groups[0]) > 1:
+            kind = opcode.replace("-", "_")
             groups = _canonical(kind, (tuple(ids[device] for device in group) for group in groups))
             yield tuple(_arrays(module, run, kind, groups))
 
@@ -261,7 +239,7 @@ def compiled_collectives(module: hlo.Module, mesh: Any) -> Iterator[tuple[Collec
 def _arrays(module: hlo.Module, run: hlo.Run, kind: str, groups: hlo.Groups) -> Iterator[Collective]:
     at, values = run.instruction, run.computation.instructions
     applied = hlo.attribute(at, "to_apply")
-    promoted, join = applied.endswith("_promoted"), _join(module, applied)
+    promoted, join = applied.endswith("_promoted"), hlo.reduction(module, applied)
     pairs = [(a, hlo.narrow_type(module, run.computation, name)) for name in at.operands for a in values[name].shapes]
     if kind == "all_to_all":
         whole = (sum(prod(array.dims) for array, _ in pairs),)
@@ -270,16 +248,11 @@ def _arrays(module: hlo.Module, run: hlo.Run, kind: str, groups: hlo.Groups) -> 
         size = array.bytes * (len(groups[0]) if kind == "all_gather" else 1)
         exchange = Exchange(kind, array.dtype, size, join, groups, run.exact)
         narrow = WIDENED.get(array.dtype, "") if promoted else narrow
-        yield Collective(exchange, run.trips, at.name, hlo.op_name(at), narrow, promoted)
+        yield Collective(exchange, run.trips, f"{at.name} of {hlo.op_name(at)}", narrow, promoted)
 
 
-def _join(module: hlo.Module, applied: str) -> str:
-    opcodes = [i.opcode for i in module.computations[applied].instructions.values()] if applied else [""]
-    return next((JOINS[opcode] for opcode in opcodes if opcode in JOINS), opcodes[-1])
-
-
-def _match(planned: list[Collective], found: list[Collective]) -> tuple[tuple[Promotion, ...], tuple[Difference, ...]]:
-    """Takes equal exchanges away from both sides, then those sent in a wider type; what is left differs."""
+def _match(planned: list[Collective], found: list[Collective]) -> tuple[tuple[Difference, ...], tuple[Difference, ...]]:
+    """Takes equal exchanges away from both sides, then those sent in a wider type: (those, what is left)."""
     missing, extra, promoted = Counter[Exchange](), Counter[Exchange](), Counter[tuple[Exchange, Exchange]]()
     for collective in planned:
         missing[collective.exchange] += collective.count
@@ -287,28 +260,21 @@ def _match(planned: list[Collective], found: list[Collective]) -> tuple[tuple[Pr
         wide, left = collective.exchange, collective.count
         left -= 0 if collective.promoted else _take(missing, wide, left)
         if left and collective.narrow:
-            narrow = _narrowed(wide, collective.narrow)
+            bits, less = hlo.item_bits(wide.dtype), hlo.item_bits(collective.narrow)
+            narrow = replace(wide, dtype=collective.narrow, bytes=wide.bytes * less // bits)
             taken = _take(missing, narrow, left)
             promoted[narrow, wide] += taken
             left -= taken
         extra[wide] += left
-    promotions = tuple(Promotion(narrow, wide, count) for (narrow, wide), count in sorted(promoted.items()) if count)
-    return promotions, tuple(_differences(missing, extra, _sources(planned), _sources(found)))
+    ours, theirs = ({c.exchange: c.source for c in reversed(side)} for side in (planned, found))
+    widened = [Difference("sent in a wider type", *pair, n, ours[pair[0]]) for pair, n in sorted((+promoted).items())]
+    return tuple(widened), tuple(_differences(missing, extra, ours, theirs))
 
 
 def _take(counter: Counter[Exchange], key: Exchange, count: int) -> int:
-    """Takes away as many as there are, at most `count`; returns how many."""
     taken = min(counter[key], count)
     counter[key] -= taken
     return taken
-
-
-def _narrowed(wide: Exchange, dtype: str) -> Exchange:
-    return replace(wide, dtype=dtype, bytes=wide.bytes * hlo.item_bits(dtype) // hlo.item_bits(wide.dtype))
-
-
-def _sources(collectives: list[Collective]) -> dict[Exchange, str]:
-    return {c.exchange: " at ".join(filter(None, [c.name, c.source])) for c in reversed(collectives)}
 
 
 def _differences(
@@ -331,7 +297,4 @@ def _differences(
 def _one_term(plan: Exchange, other: Exchange) -> str:
     """The one term in which two exchanges differ, or "". With the type the bytes may differ, with the kind the join."""
     terms = [f.name for f in fields(Exchange) if getattr(plan, f.name) != getattr(other, f.name)]
-    follows = {"dtype": "bytes", "kind": "join"}
-    if len(terms) == 2 and follows.get(terms[0]) == terms[1]:
-        terms = terms[:1]
-    return terms[0] if len(terms) == 1 else ""
+    return terms[0] if len(terms) == 1 or terms in (["dtype", "bytes"], ["kind", "join"]) else ""

@@ -15,12 +15,13 @@ import numpy as np
 
 Groups = tuple[tuple[int, ...], ...]
 
+JOINS = {"add": "sum", "maximum": "max", "or": "max", "minimum": "min", "and": "min", "multiply": "product"}
 PASSING = {"copy", "bitcast", "reshape", "transpose", "slice", "broadcast"}
 
 _HEADER = re.compile(r"^(ENTRY )?%?([\w.\-]+)(?: \(.*\) -> .*)? \{$")
 _INSTRUCTION = re.compile(r"^\s+(ROOT )?%?([\w.\-]+) = ")
 _SHAPE = re.compile(r"([a-z]\w*)\[([\d,<=]*)\]")
-_CALLED = re.compile(r"(calls|to_apply|branch_computations|called_computations|true_computation|false_computation)=(\{[^}]*\}|[^,\s]+)")
+_CALLED = re.compile(r"\b(?:calls|to_apply|\w+_computations?)=(\{[^}]*\}|[^,\s]+)")
 _CALLERS = {"fusion", "call", "conditional", "custom-call", "async-start"}
 _GROUPS = re.compile(
     r"replica_groups=(\{\{.*?\}\}|\{\}|\[[\d,]+\]<=\[[\d,]+\](?:T\([\d,]+\))?"
@@ -73,7 +74,7 @@ class Module:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """An instruction where it is reached, and how often it runs; of a loop of unknown length (not `exact`) in one trip."""
+    """An instruction where it is reached, and how often it runs; not `exact`: in a trip of a loop of unknown length."""
 
     computation: Computation
     instruction: Instruction
@@ -119,8 +120,8 @@ def _instruction(line: str) -> Instruction:
     opening = call.index("(")
     closing = _closing(call, opening)
     inside = call[opening + 1 : closing]
-    shapes = tuple(Shape(dtype, tuple(int(n.lstrip("<=")) for n in dims.split(",") if n)) for dtype, dims in _SHAPE.findall(result))
-    names = re.findall(r"%([\w.\-]+)", inside) if "%" in inside else [part.strip() for part in inside.split(",") if part.strip()]
+    shapes = tuple(Shape(dtype, tuple(_integers(dims))) for dtype, dims in _SHAPE.findall(result))
+    names = re.findall(r"%([\w.\-]+)" if "%" in inside else r"[\w.\-]+", inside)
     return Instruction(head[2], call[:opening], shapes, tuple(names), inside, call[closing + 1 :])
 
 
@@ -135,7 +136,7 @@ def _closing(text: str, start: int) -> int:
 
 
 def walk(module: Module, name: str = "", trips: int = 1, exact: bool = True) -> Iterator[Run]:
-    """Every instruction that is reached from a computation, with how often it runs. Each branch of a conditional counts."""
+    """Every instruction reached from a computation (the entry), with how often it runs; all branches count."""
     computation = module.computations[name or module.entry]
     for instruction in computation.instructions.values():
         yield Run(computation, instruction, trips, exact)
@@ -152,7 +153,7 @@ def walk(module: Module, name: str = "", trips: int = 1, exact: bool = True) -> 
 
 def _called(instruction: Instruction) -> list[str]:
     found = _CALLED.findall(instruction.attributes)
-    return [name.lstrip("% ") for _, names in found for name in names.strip("{}").split(",") if name.strip()]
+    return [name.strip(" %") for names in found for name in names.strip("{}").split(",") if name.strip()]
 
 
 def attribute(instruction: Instruction, key: str) -> str:
@@ -162,7 +163,7 @@ def attribute(instruction: Instruction, key: str) -> str:
 
 
 def trip_count(module: Module, loop: Instruction) -> int | None:
-    """Trips of a `while`: as XLA states them, or from its start, its step and the one bound of its condition; else None."""
+    """Trips of a `while`: as XLA states them, or from start, step and the one bound of its condition; else None."""
     config = loop.attributes
     stated = re.search(r'"known_trip_count":\{"n":"(\d+)"', config)
     if stated:
@@ -178,8 +179,14 @@ def trip_count(module: Module, loop: Instruction) -> int | None:
     return max(0, -((first - bound) // step)) if step > 0 and directions[0] in ("LT", "LE") else None
 
 
+def unknown_loops(module: Module) -> Iterator[str]:
+    """Names of the loops of unknown length."""
+    loops = (run.instruction for run in walk(module) if run.instruction.opcode == "while")
+    return (loop.name for loop in loops if trip_count(module, loop) is None)
+
+
 def groups_of(text: str, devices: int) -> Groups:
-    """Replica groups in any printed form: lists, iota `[2,4]<=[4,2]T(1,0)`, mesh `mesh['a'=2,'b'=4] {'b'}`; {} is all."""
+    """Replica groups in any form: lists, iota `[2,4]<=[4,2]T(1,0)`, mesh `mesh['a'=2,'b'=4] {'b'}`; {} is all."""
     if text.startswith("mesh"):
         return _mesh_groups(text)
     if text.startswith("["):
@@ -201,18 +208,19 @@ def _iota(text: str) -> np.ndarray:
 
 
 def _mesh_groups(text: str) -> Groups:
-    """Groups along axes of a mesh; an axis may be a part of one: `'b':(2)2` is the part of size 2 after a part of size 2."""
+    """Groups along axes of a mesh, or parts of axes: `'b':(2)4` is the part of size 4 after a part of size 2."""
     axes = re.findall(r"'?([^'=,]+)'?=(\d+)", text[text.index("[") + 1 : text.index("]")])
     names, sizes = [name for name, _ in axes], [int(size) for _, size in axes]
     listed = re.search(r"device_ids=\((.*?)\) \{", text)
-    devices = np.arange(prod(sizes)) if not listed else _iota(listed[1]) if "[" in listed[1] else np.array(_integers(listed[1]))
+    ids = listed[1] if listed else f"[{prod(sizes)}]"
+    devices = _iota(ids).tolist() if "[" in ids else _integers(ids)
     parts = []
     for name, before, size in re.findall(r"'?([^'{},:]+)'?(?::\((\d+)\)(\d+))?", text[text.rindex("{") :]):
         axis = names.index(name)
         width = int(size or sizes[axis])
         parts.append((axis, sizes[axis] // (int(before or 1) * width), width))
     groups: dict[tuple[int, ...], list[tuple[int, int]]] = {}
-    for device, where in zip(devices.tolist(), np.ndindex(*sizes), strict=True):
+    for device, where in zip(devices, np.ndindex(*sizes), strict=True):
         rest, rank = list(where), 0
         for axis, minor, width in parts:
             digit = where[axis] // minor % width
@@ -228,6 +236,12 @@ def instruction_groups(instruction: Instruction, devices: int) -> Groups:
     return groups_of(pairs[1] if pairs else found[1] if found else "{}", devices)
 
 
+def reduction(module: Module, applied: str) -> str:
+    """What a computation joins two values by: "sum", "max", "min", ...; "" if there is none."""
+    opcodes = [i.opcode for i in module.computations[applied].instructions.values()] if applied else [""]
+    return next((JOINS[opcode] for opcode in opcodes if opcode in JOINS), opcodes[-1])
+
+
 def narrow_type(module: Module, computation: Computation, name: str) -> str:
     """The type that a value was converted from, through copies and fusions; "" if it was not converted."""
     at = computation.instructions[name]
@@ -240,12 +254,12 @@ def narrow_type(module: Module, computation: Computation, name: str) -> str:
 
 
 def matmul_flops(module: Module) -> int:
-    """Flops of all contractions that one device runs in a step, loops times their trips, each branch of a conditional once.
+    """Flops of all contractions that one device runs in a step: loops times their trips, every branch once.
 
-    Two for each multiply-add: of a `dot`, elements of the result times the contracted size, as XLA's cost analysis has it;
-    of a `convolution`, elements of the result times taps times input features of a group, divided by the dilation of
-    the left operand. A tap on padding counts (XLA leaves it out), because it is planned and run as the others. Where
-    XLA writes a small dot as `multiply` and `reduce`, two for each element of the multiply, which is the same number.
+    Two for each multiply-add: of a `dot`, elements of the result times the contracted size, as in XLA's cost analysis
+    (which counts the body of a loop once); of a `convolution`, elements of the result times taps times input features
+    of a group, divided by the dilation of the left operand. A tap on padding counts; XLA's analysis leaves it out.
+    Where XLA writes a small dot as `multiply` and `reduce`: two for each element of the multiply, the same number.
     """
     return sum(run.trips * _flops(run) for run in walk(module))
 
