@@ -1,4 +1,4 @@
-"""Parts as HTML: a fragment for notebooks, a page for files. No script, nothing from the network, every string escaped."""
+"""Parts as HTML: a fragment for notebooks, a page for files. No script, no network, every string escaped."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from html import escape
 
 from swplan.plan import Plan
 from swplan.views.drawing import nest_svg
-from swplan.views.parts import Bars, Column, KeyValues, Listing, Nest, Part, Section, Table, Text, clean
+from swplan.views.parts import Bar, Bars, Column, KeyValues, Listing, Nest, Part, Section, Table, Text, clean
 from swplan.views.report import plan_parts
 from swplan.views.style import STYLE
 from swplan.views.text import part_text, plan_text
@@ -117,13 +117,15 @@ def _cell(tag: str, text: str, column: Column) -> str:
 
 def _bars(part: Bars) -> str:
     full = max([part.full, *(bar.value for bar in part.bars)], default=0.0)
-    rows = "".join(
-        f'<div class="label">{words(bar.label)}</div><div class="track"><div class="bar {words(bar.tone)}" '
-        f'style="width:{100 * bar.value / full if full else 0:.2f}%"></div></div><div class="value">{words(bar.text)}</div>'
-        for bar in part.bars
-    )
+    rows = "".join(_bar(bar, bar.value / full if full else 0.0) for bar in part.bars)
     caption = f'<p class="note">{words(part.caption)}</p>' if part.caption else ""
     return f'<div class="bars">{rows}</div>{caption}'
+
+
+def _bar(bar: Bar, length: float) -> str:
+    drawn = f'<div class="bar {words(bar.tone)}" style="width:{100 * length:.2f}%"></div>'
+    label, value = f'<div class="label">{words(bar.label)}</div>', f'<div class="value">{words(bar.text)}</div>'
+    return f'{label}<div class="track">{drawn}</div>{value}'
 
 
 def _nest(part: Nest) -> str:

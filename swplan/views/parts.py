@@ -78,7 +78,7 @@ class MeshAxis:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Nest:
-    """Levels that lie in one another, outermost first, each with the mesh axes that lie on it; `core` is in the middle."""
+    """Levels that lie in one another, outermost first, each with the mesh axes on it; `core` is in the middle."""
 
     levels: tuple[tuple[str, tuple[MeshAxis, ...]], ...]
     core: str

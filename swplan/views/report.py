@@ -47,8 +47,8 @@ def plan_parts(plan: Plan, *, top: int | None = TOP) -> Section:
 
 def summary(plan: Plan) -> Section:
     """What a reader wants first: time, memory, mesh, proof, and why this plan."""
-    exchanged = exchange_s(plan.breakdown)
-    headline = f"{units.duration(plan.step_time_s)} a step on {units.count(plan.devices)} devices, {exchange_text(exchanged, plan)}."
+    devices = "one device" if plan.devices == 1 else f"{units.count(plan.devices)} devices"
+    headline = f"{units.duration(plan.step_time_s)} a step on {devices}, {exchange_text(plan)}."
     rows = (
         ("cluster", plan.cluster),
         ("mesh", mesh_text(plan.axes)),
@@ -59,8 +59,9 @@ def summary(plan: Plan) -> Section:
     return Section(title="Summary", parts=(Text(text=headline), KeyValues(rows=rows), why_part(plan)))
 
 
-def exchange_text(exchanged_s: float, plan: Plan) -> str:
+def exchange_text(plan: Plan) -> str:
     """How much of a step is exchanges."""
+    exchanged_s = exchange_s(plan.breakdown)
     return f"{units.share(exchanged_s, plan.step_time_s)} of it exchanges" if exchanged_s else "without exchanges"
 
 
@@ -83,15 +84,17 @@ def certificate_text(plan: Plan) -> str:
         good = "the best possible, proven"
     else:
         good = f"no plan is more than {units.digits(100 * proof.gap)} % faster ({units.duration(proof.bound_s)})"
-    folded = f" (folded from {units.count(proof.decisions_unfolded)})" if proof.decisions_unfolded > proof.decisions else ""
-    return f"{good}, over {units.count(proof.meshes)} meshes and {units.count(proof.decisions)} decisions{folded}; {proof.method}"
+    decisions = f"{units.count(proof.decisions)} decisions"
+    if proof.decisions_unfolded > proof.decisions:
+        decisions += f" (folded from {units.count(proof.decisions_unfolded)})"
+    return f"{good}, over {units.count(proof.meshes)} meshes and {decisions}; {proof.method}"
 
 
 def why_part(plan: Plan) -> Part:
     """Why this plan and not another, one reason for each of the first alternatives."""
     if not plan.alternatives:
         return Text(text="No other plans were kept beside this one.")
-    reasons = tuple(f"{name_text(other.name)} {reason(other, plan)}" for other in plan.alternatives[:REASONS])
+    reasons = tuple(f"{name_text(other)} {reason(other, plan)}" for other in plan.alternatives[:REASONS])
     return Section(title="Why this plan", parts=(Listing(items=reasons),))
 
 
@@ -100,9 +103,7 @@ def reason(other: Alternative, plan: Plan) -> str:
     if other.step_time_s is None:
         return "is impossible: " + (other.excluded or "no such plan is legal")
     taken = f"takes {units.duration(other.step_time_s)} ({units.ratio(other.step_time_s, plan.step_time_s)})"
-    if other.excluded:
-        return f"{taken} and is excluded: {other.excluded}"
-    return taken + _difference(other, plan)
+    return taken + (f": {other.excluded}" if other.excluded else _difference(other, plan))
 
 
 def _difference(other: Alternative, plan: Plan) -> str:
@@ -114,9 +115,10 @@ def _difference(other: Alternative, plan: Plan) -> str:
     return f", mostly for {cause_text(worst)}: {units.duration(losses[worst])} more"
 
 
-def name_text(name: str) -> str:
-    """The name of an alternative in words."""
-    return name.replace("_", " ")
+def name_text(other: Alternative) -> str:
+    """The name of an alternative in words; one that is named by its mesh only is a runner-up."""
+    by_mesh = " x ".join(f"{name}:{size}" for name, size in other.mesh)
+    return "runner-up" if other.name == by_mesh else other.name.replace("_", " ")
 
 
 def mesh_part(axes: tuple[Axis, ...]) -> Part:
@@ -139,13 +141,11 @@ def _crossing(axis: Axis) -> str:
 def memory_parts(memory: Memory, top: int | None) -> tuple[Part, ...]:
     """The peak by role against the capacity, where the peak is, and the largest values there."""
     roles = sorted(memory.by_role.items(), key=lambda item: -item[1])
-    bars = (
-        Bar(label="all", value=memory.peak_bytes, text=memory_text(memory), tone="total"),
-        *(Bar(label=role, value=held, text=f"{units.size(held)}  {units.share(held, memory.peak_bytes)}") for role, held in roles if held),
-    )
+    peak = Bar(label="peak", value=memory.peak_bytes, text=memory_text(memory), tone="total")
+    bars = (peak, *(_role_bar(role, held, memory) for role, held in roles if held))
     where = f"The peak is at {memory.peak_op}, {source_text(memory.peak_source)}." if memory.peak_op else ""
     largest = Table(
-        columns=(Column(title="largest at the peak"), Column(title="on a device", numeric=True)),
+        columns=(Column(title="largest at the peak"), Column(title="per device", numeric=True)),
         rows=tuple((name, units.size(held)) for name, held in memory.largest[:top]),
     )
     return (
@@ -155,16 +155,21 @@ def memory_parts(memory: Memory, top: int | None) -> tuple[Part, ...]:
     )
 
 
+def _role_bar(role: str, held: int, memory: Memory) -> Bar:
+    return Bar(label=role, value=held, text=f"{units.size(held)}  {units.share(held, memory.peak_bytes)}")
+
+
 def alternative_table(plan: Plan) -> Part:
     """The other plans beside this one."""
     if not plan.alternatives:
         return Text(text="No other plans were kept beside this one.")
-    chosen = ("this plan", mesh_text(plan.axes), units.duration(plan.step_time_s), "1x", units.size(plan.peak_memory_bytes), "")
+    numbers = (units.duration(plan.step_time_s), units.ratio(1, 1), units.size(plan.peak_memory_bytes))
+    chosen = ("this plan", mesh_text(plan.axes), *numbers, "")
     return Table(
         columns=(
             *(Column(title="plan"), Column(title="mesh")),
             *(Column(title=title, numeric=True) for title in ("step", "to this", "memory")),
-            Column(title="excluded because"),
+            Column(title="remark"),
         ),
         rows=(chosen, *(_alternative_row(other, plan) for other in plan.alternatives)),
     )
@@ -174,7 +179,7 @@ def _alternative_row(other: Alternative, plan: Plan) -> tuple[str, ...]:
     mesh = " x ".join(f"{name} {units.count(size)}" for name, size in other.mesh) or units.NOTHING
     compared = units.NOTHING if other.step_time_s is None else units.ratio(other.step_time_s, plan.step_time_s)
     memory = units.size(other.peak_memory_bytes)
-    return (name_text(other.name), mesh, units.duration(other.step_time_s), compared, memory, other.excluded)
+    return (name_text(other), mesh, units.duration(other.step_time_s), compared, memory, other.excluded)
 
 
 def precision_part(plan: Plan) -> Part:

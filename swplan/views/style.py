@@ -33,7 +33,7 @@ STYLE = (
 .swplan .scroll{overflow-x:auto;max-width:100%}
 .swplan table{border-collapse:collapse;width:100%;margin:.3em 0;font-size:13.5px;border:0;color:inherit;
   table-layout:auto}
-.swplan th,.swplan td{padding:.36em .8em .36em 0;vertical-align:top;text-align:left;border:0;
+.swplan th,.swplan td{padding:.36em 1.3em .36em 0;vertical-align:top;text-align:left;border:0;
   white-space:normal;overflow-wrap:break-word;max-width:340px;background:none}
 .swplan th{color:var(--soft);font-weight:550;white-space:nowrap;border-bottom:1px solid var(--line)}
 .swplan tbody tr{background:none;border-top:1px solid var(--line)}
@@ -41,6 +41,8 @@ STYLE = (
 .swplan tr.why td{padding-top:0;padding-bottom:.6em;color:var(--soft);max-width:none;font-size:12.5px}
 .swplan .number{text-align:right;white-space:nowrap;font-variant-numeric:tabular-nums}
 .swplan th.number{white-space:nowrap}
+.swplan .bars+p{margin-top:.9em}
+.swplan th:last-child,.swplan td:last-child{padding-right:.3em}
 .swplan .note{color:var(--soft);font-size:13px}
 .swplan .bars{display:grid;grid-template-columns:max-content minmax(120px,1fr) max-content;gap:.35em 1em;
   align-items:center;font-size:13.5px;max-width:860px}

@@ -23,9 +23,9 @@ def layout_text(shape: Sequence[int], spec: Sequence[Sequence[str]]) -> str:
 
 
 def source_text(source: str) -> str:
-    """A source line without the folders that lead to it: "models/gpt.py:88 (attention)"."""
+    """A source line without the folders that lead to it: "gpt.py:88 (attention)"."""
     path, separator, rest = source.partition(".py:")
-    return "/".join(path.replace("\\", "/").split("/")[-2:]) + separator + rest if separator else source
+    return path.replace("\\", "/").rpartition("/")[2] + separator + rest if separator else source
 
 
 def cause_text(cause: str) -> str:
@@ -50,13 +50,14 @@ def tensor_table(tensors: Iterable[Tensor], top: int | None = None) -> Part:
     largest = sorted(groups, key=lambda g: -_device_bytes(g[1]))[:top]
     shown = [group for group in groups if any(group is kept for kept in largest)]
     left = [member for group in groups if group not in shown for member in group[1]]
+    caption = f"{units.count(len(left))} smaller ones: {units.size(_device_bytes(left))} on a device."
     return Table(
         columns=(
             *(Column(title=title) for title in ("tensor", "role", "type", "layout")),
-            *(Column(title=title, numeric=True) for title in ("tensors", "whole", "on a device")),
+            *(Column(title=title, numeric=True) for title in ("tensors", "whole", "per device")),
         ),
         rows=tuple(_tensor_row(name, members) for name, members in shown),
-        caption=f"{units.count(len(left))} smaller ones: {units.size(_device_bytes(left))} on a device." if left else "",
+        caption=caption if left else "",
     )
 
 
@@ -83,29 +84,34 @@ def fold_collectives(collectives: Iterable[Collective]) -> list[tuple[str, list[
 
 
 def collective_table(collectives: Sequence[Collective], top: int | None = None) -> Part:
-    """Kind, axes, bytes, runs, algorithm, time, source of exchanges, with the reason of each below it; dearest first."""
+    """Kind, axes, bytes, runs, algorithm and time of exchanges, dearest first; below each what, why and where."""
     groups = fold_collectives(collectives)
     if not groups:
         return Text(text="None: no device needs anything from another.")
     shown, left = groups[:top], groups[len(groups[:top]) :]
     return Table(
         columns=(
-            *(Column(title=title) for title in ("exchange", "over", "of", "type")),
+            *(Column(title=title) for title in ("exchange", "over", "type")),
             *(Column(title=title, numeric=True) for title in ("each", "runs")),
-            *(Column(title="algorithm"), Column(title="time", numeric=True), Column(title="source")),
+            *(Column(title="algorithm"), Column(title="time", numeric=True)),
         ),
-        rows=tuple(_collective_row(name, members) for name, members in shown),
-        notes=tuple(members[0].why for _, members in shown),
+        rows=tuple(_collective_row(members) for _, members in shown),
+        notes=tuple(_reason(name, members[0]) for name, members in shown),
         caption=_left_text(len(left), sum(_time_s(members) for _, members in left)),
     )
 
 
-def _collective_row(name: str, members: Sequence[Collective]) -> tuple[str, ...]:
+def _collective_row(members: Sequence[Collective]) -> tuple[str, ...]:
     first = members[0]
     runs = units.count(sum(member.count for member in members))
     over = " ".join(first.axes) + f" ({units.count(first.group_size)})"
-    row = (first.kind, over, name, first.dtype, units.size(first.bytes), runs, first.algorithm)
-    return (*row, units.duration(_time_s(members)), source_text(first.source))
+    row = (first.kind, over, first.dtype, units.size(first.bytes), runs, first.algorithm)
+    return (*row, units.duration(_time_s(members)))
+
+
+def _reason(name: str, collective: Collective) -> str:
+    """What is exchanged, why, and where."""
+    return f"{name}: {collective.why}" + (f" @ {source_text(collective.source)}" if collective.source else "")
 
 
 def op_table(ops: Sequence[OpCost], top: int | None = None) -> Part:
@@ -116,9 +122,9 @@ def op_table(ops: Sequence[OpCost], top: int | None = None) -> Part:
     shown, left = ordered[:top], ordered[len(ordered[:top]) :]
     return Table(
         columns=(
-            *(Column(title=title) for title in ("op", "stage", "split", "source")),
+            *(Column(title=title) for title in ("op", "stage", "split")),
             *(Column(title=title, numeric=True) for title in ("runs", "work", "traffic", "time")),
-            Column(title="limited by"),
+            *(Column(title="limited by"), Column(title="source")),
         ),
         rows=tuple(_op_row(op) for op in shown),
         caption=_left_text(len(left), _time_s(left)),
@@ -126,9 +132,8 @@ def op_table(ops: Sequence[OpCost], top: int | None = None) -> Part:
 
 
 def _op_row(op: OpCost) -> tuple[str, ...]:
-    words = (op.primitive, op.stage, op.split or "whole", source_text(op.source))
-    work = units.quantity(op.flops, "flop")
-    return (*words, units.count(op.count), work, units.size(op.bytes), units.duration(op.time_s), op.binding)
+    amounts = (units.count(op.count), units.quantity(op.flops, "flop"), units.size(op.bytes), units.duration(op.time_s))
+    return (op.primitive, op.stage, op.split or "whole", *amounts, op.binding, source_text(op.source))
 
 
 def _left_text(rows: int, seconds: float) -> str:

@@ -1,4 +1,4 @@
-"""Parts as plain text in a given number of columns (100 unless told otherwise), for terminals, files and `print(plan)`."""
+"""Parts as plain text in 100 columns or any other number, for terminals, files and `print(plan)`."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from swplan.views.report import plan_parts
 WIDTH = 100
 BAR_WIDTH = 32
 _NARROWEST = 10
+_LABEL = 28
 _GAP = "  "
 
-# A cell may be broken after these.
-_PIECES = re.compile(r"\s|[^\s/_]+[/_]*|[/_]+")
+_PIECES = re.compile(r"[^/_]+[/_]*|[/_]+")
 
 Paint = Callable[[str], str]
 """How to emphasize a title, for example with the colours of a terminal."""
@@ -44,9 +44,9 @@ def _section(section: Section, width: int, depth: int, paint: Paint) -> list[str
     underline = ("=", "-")[depth] * min(width, cell_len(title)) if depth < 2 else ""
     lines = [paint(line) for line in (*wrap(title, width), underline) if line]
     for index, part in enumerate(section.parts):
-        lines += ["" for _ in range(index or depth < 2)][:1]
+        lines += [""] if index or depth < 2 else []
         lines += _lines(part, width, depth + 1, paint)
-    return ["", *lines] if depth else lines
+    return lines
 
 
 def _paragraph(part: Text, width: int) -> list[str]:
@@ -65,18 +65,19 @@ def _hanging(label: str, text: str, width: int) -> list[str]:
 
 def _key_values(part: KeyValues, width: int) -> list[str]:
     rows = [(clean(key), clean(value)) for key, value in part.rows]
-    indent = max((cell_len(key) for key, _ in rows), default=0)
-    return [line for key, value in rows for line in _hanging(pad(key, indent) + _GAP, value, width)]
+    indent = min(max((cell_len(key) for key, _ in rows), default=0), _LABEL)
+    return [line for key, value in rows for line in _hanging(pad(shorten(key, indent), indent) + _GAP, value, width)]
 
 
 def _bars(part: Bars, width: int) -> list[str]:
     full = max([part.full, *(bar.value for bar in part.bars)], default=0.0)
-    names = max((cell_len(clean(bar.label)) for bar in part.bars), default=0)
+    names = min(max((cell_len(clean(bar.label)) for bar in part.bars), default=0), _LABEL)
     lines = wrap(clean(part.caption), width) if part.caption else []
     for bar in part.bars:
         length = round(BAR_WIDTH * bar.value / full) if full else 0
         drawn = "█" * length or ("▏" if bar.value else "")
-        lines.append(_GAP.join((pad(clean(bar.label), names), pad(drawn, BAR_WIDTH), clean(bar.text))))
+        label = pad(shorten(clean(bar.label), names), names)
+        lines += _hanging(_GAP.join((label, pad(drawn, BAR_WIDTH), "")), clean(bar.text), width)
     return lines
 
 
@@ -113,8 +114,7 @@ def column_widths(columns: Sequence[Column], rows: Sequence[Sequence[str]], widt
     """How wide to draw each column: as wide as it wants, or the widest ones with words narrowed until all fit."""
     widths = []
     for index, column in enumerate(columns):
-        title = max((cell_len(word) for word in column.title.split()), default=0) if column.numeric else cell_len(column.title)
-        widths.append(max([title, *(cell_len(row[index]) for row in rows)]))
+        widths.append(max([cell_len(column.title), *(cell_len(row[index]) for row in rows)]))
     while sum(widths) + len(_GAP) * (len(widths) - 1) > width:
         narrowable = [i for i, column in enumerate(columns) if not column.numeric and widths[i] > _NARROWEST]
         if not narrowable:
@@ -138,19 +138,34 @@ def pad(text: str, width: int, right: bool = False) -> str:
     return filler + text if right else text + filler
 
 
+def shorten(text: str, width: int) -> str:
+    """The text, its end replaced by an ellipsis if it takes more than `width` cells."""
+    return text if cell_len(text) <= width else _head(text, width - 1) + "…"
+
+
 def wrap(text: str, width: int) -> list[str]:
-    """The text in lines of at most `width` cells, broken at spaces and after the signs that separate parts of names."""
-    lines, line = [], ""
-    for piece in _PIECES.findall(text):
-        if line and cell_len(line) + cell_len(piece.rstrip()) > width:
-            lines.append(line.rstrip())
-            line = ""
-        line += piece if line or piece.strip() else ""
-        while cell_len(line) > width and line.strip():
-            head = _head(line, width)
-            lines.append(head)
-            line = line[len(head) :]
-    return [*lines, line.rstrip()] if line.strip() or not lines else lines
+    """The text in lines of at most `width` cells; only words that are longer are broken."""
+    lines = [""]
+    for word in text.split():
+        joined = f"{lines[-1]} {word}" if lines[-1] else word
+        if cell_len(joined) <= width:
+            lines[-1] = joined
+        else:
+            lines += _broken(word, width)
+    return lines[1:] if len(lines) > 1 and not lines[0] else lines
+
+
+def _broken(word: str, width: int) -> list[str]:
+    """One word in lines: in one if it fits, else broken after the signs between the parts of a name, else anywhere."""
+    lines = [""]
+    for piece in [word] if cell_len(word) <= width else _PIECES.findall(word):
+        if lines[-1] and cell_len(lines[-1] + piece) > width:
+            lines.append("")
+        lines[-1] += piece
+        while cell_len(lines[-1]) > width:
+            head = _head(lines[-1], width)
+            lines[-1:] = [head, lines[-1][len(head) :]]
+    return lines
 
 
 def _head(text: str, width: int) -> str:

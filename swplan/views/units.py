@@ -5,11 +5,12 @@ The only place where GiB appear; all other modules keep plain SI units.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 NOTHING = "-"
 
-_TIMES = ((3600.0, "h"), (60.0, "min"), (1.0, "s"), (1e-3, "ms"), (1e-6, "us"), (1e-9, "ns"))
+_TIMES = ((1.0, "s"), (1e-3, "ms"), (1e-6, "us"), (1e-9, "ns"))
+_LONG_TIMES = ((3600.0, "h"), (60.0, "min"), (1.0, "s"))
 _BYTES = tuple((1024.0**power, unit) for power, unit in ((5, "PiB"), (4, "TiB"), (3, "GiB"), (2, "MiB"), (1, "KiB")))
 _SI = ((1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 
@@ -18,6 +19,8 @@ def duration(seconds: float | None) -> str:
     """A time: "12.3 ms"."""
     if seconds is None:
         return NOTHING
+    if seconds >= 600:
+        return _scaled(seconds, _LONG_TIMES, "s")
     return _scaled(seconds, _TIMES, "s") if seconds else "0 s"
 
 
@@ -33,7 +36,7 @@ def rate(bytes_per_s: float) -> str:
 
 def quantity(value: float, unit: str) -> str:
     """A number with an SI prefix: "14 Tflop/s"."""
-    return _scaled(value, tuple((factor, prefix + unit) for factor, prefix in _SI) + ((1.0, unit),), unit)
+    return _scaled(value, ((f, prefix + unit) for f, prefix in (*_SI, (1.0, ""))), unit)
 
 
 def count(number: int) -> str:
@@ -48,7 +51,10 @@ def share(part: float, whole: float) -> str:
 
 def ratio(value: float, reference: float) -> str:
     """How many times the reference: "1.83x"."""
-    return f"{digits(value / reference)}x" if reference else NOTHING
+    if not reference:
+        return NOTHING
+    times = value / reference
+    return f"{times:.2f}x" if 0.01 <= times < 10 else f"{digits(times)}x"
 
 
 def change(before: float, after: float) -> str:
@@ -59,7 +65,7 @@ def change(before: float, after: float) -> str:
         return "new"
     factor = after / before
     if factor >= 2:
-        return f"{digits(factor)}x"
+        return ratio(after, before)
     text = f"{100 * (factor - 1):+.1f} %"
     return "about the same" if text in ("+0.0 %", "-0.0 %") else text
 
@@ -71,10 +77,10 @@ def digits(value: float) -> str:
     return f"{value:.3g}"
 
 
-def _scaled(value: float, units: Sequence[tuple[float, str]], smallest: str) -> str:
-    """The value in the largest unit of which it has at least one."""
+def _scaled(value: float, units: Iterable[tuple[float, str]], smallest: str) -> str:
+    """The value in the largest unit of which it has at least one; units are listed largest first."""
+    factor, unit = 1.0, smallest
     for factor, unit in units:
         if abs(value) >= 0.99949 * factor:
             return f"{digits(value / factor)} {unit}"
-    factor, unit = units[-1]
     return f"{digits(value / factor)} {unit if value else smallest}"
