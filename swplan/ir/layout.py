@@ -103,22 +103,21 @@ def reshard(source: Layout, target: Layout) -> tuple[Step, ...]:
 
 def _next_move(current: list[int], target: Layout) -> Step:
     changed = [a for a, entry in enumerate(target) if current[a] != entry]
-    for axis in changed:
-        if current[axis] == REPLICATED and target[axis] >= 0 and _can_enter(axis, current, target):
-            return Step("slice", (axis,), target[axis])
-    for axis in changed:
-        if current[axis] == SUM and target[axis] >= 0 and _can_enter(axis, current, target):
-            return Step("reduce_scatter", (axis,), target[axis])
+    entering = [a for a in changed if target[a] >= 0 and _can_enter(a, current, target)]
+    for kind, entry in (("slice", REPLICATED), ("reduce_scatter", SUM)):
+        ready = [a for a in entering if current[a] == entry]
+        if ready:
+            return Step(kind, (ready[0],), target[ready[0]])
     for pending in (SUM, MAX, MIN):
         waiting = tuple(a for a in changed if current[a] == pending)
         if waiting:
             return Step("all_reduce", waiting, join=JOIN[pending])
-    for axis in changed:
-        if current[axis] == REPLICATED and target[axis] == SUM:
-            return Step("mask", (axis,))
-    for axis in reversed(changed):
-        if _can_leave(axis, current) and target[axis] >= 0 and _can_enter(axis, current, target):
-            return Step("all_to_all", (axis,), target[axis], current[axis])
+    masked = [a for a in changed if current[a] == REPLICATED and target[a] == SUM]
+    if masked:
+        return Step("mask", (masked[0],))
+    moving = [a for a in entering if _can_leave(a, current)]
+    if moving:
+        return Step("all_to_all", (moving[-1],), target[moving[-1]], current[moving[-1]])
     return _gather(current, target, changed)
 
 

@@ -20,7 +20,7 @@ from swplan.ir.source import source_line, stage_of
 
 CALLS = {
     "jit": "jaxpr", "pjit": "jaxpr", "closed_call": "call_jaxpr", "core_call": "call_jaxpr", "call": "call_jaxpr",
-    "checkpoint": "jaxpr", "remat2": "jaxpr", "custom_jvp_call": "call_jaxpr", "custom_vjp_call": "call_jaxpr",
+    "custom_jvp_call": "call_jaxpr", "custom_vjp_call": "call_jaxpr",
     "custom_vjp_call_jaxpr": "fun_jaxpr", "eval_jaxpr": "jaxpr",
 }  # fmt: skip
 IDENTITIES = {"copy", "copy_p", "stop_gradient", "name", "sharding_constraint", "device_put", "pvary"}
@@ -35,6 +35,7 @@ class Scope:
     ops: list[Op] = field(default_factory=list)
     defined: set[int] = field(default_factory=set)
     seen: dict[Any, tuple[int, ...]] = field(default_factory=dict)
+    sealed: bool = False
 
 
 @dataclass(slots=True)
@@ -47,12 +48,33 @@ class Reader:
     rules: dict[Any, Rule] = field(default_factory=dict)
     gradients: set[int] = field(default_factory=set)
     scope: Scope = field(default_factory=Scope)
+    inherited: str = ""
+
+    def stage(self, eqn: Any, operands: Sequence[int]) -> str:
+        """Forward, backward or optimizer; what a loop of the backward pass computes is backward."""
+        return self.inherited or stage_of(eqn, any(v in self.gradients for v in operands))
+
+    def body(self, jaxpr: Any, consts: Sequence[int], inner: Sequence[int], stage: str, *, may_hoist: bool) -> Region:
+        """Reads the body of a loop or branch."""
+        outer, before = self.scope, self.inherited
+        self.scope = Scope(outer, may_hoist=may_hoist)
+        self.scope.defined.update(inner)
+        self.inherited = stage if stage == "backward" else before
+        outputs = self.read_closed(jaxpr, [*consts, *inner])
+        region = Region(tuple(inner), tuple(outputs), tuple(self.scope.ops))
+        self.scope, self.inherited = outer, before
+        return region
+
+    def fresh(self, aval: Aval) -> int:
+        """A new value of this shape and dtype, in no scope yet."""
+        self.avals.append(aval)
+        return len(self.avals) - 1
 
     def value(self, aval: Aval) -> int:
         """A new value of this shape and dtype, defined in the current scope."""
-        self.avals.append(aval)
-        self.scope.defined.add(len(self.avals) - 1)
-        return len(self.avals) - 1
+        number = self.fresh(aval)
+        self.scope.defined.add(number)
+        return number
 
     def constant(self, array: Any) -> int:
         """The value of a literal or of an array that the program closes over; equal scalars are one value."""
@@ -104,7 +126,7 @@ class Reader:
         while scope is not None:
             if key in scope.seen:
                 return scope.seen[key]
-            scope = scope.parent
+            scope = None if scope.sealed else scope.parent
         home = self._home(operands)
         inner, self.scope = self.scope, home
         results = tuple(self.value(aval_of(var.aval)) for var in eqn.outvars)
@@ -130,10 +152,12 @@ class Reader:
         key = (spec.primitive, spec.operands, spec.results, _params_key(eqn.params))
         if key not in self.rules:
             self.rules[key] = rule_of(spec, source)
-        stage = stage_of(eqn, any(v in self.gradients for v in operands))
+        stage = self.stage(eqn, operands)
         if stage == "optimizer":
             self.gradients.update(results)
-        return Op(eqn.primitive.name, tuple(operands), tuple(results), eqn.params, eqn.primitive, self.rules[key], source, stage)
+        return Op(
+            eqn.primitive.name, tuple(operands), tuple(results), eqn.params, eqn.primitive, self.rules[key], source, stage
+        )
 
     def _home(self, operands: Sequence[int]) -> Scope:
         """The outermost scope in which an op can stand. Ops of constants alone stay where they are: they cost nothing."""
@@ -176,52 +200,49 @@ def _hashable(x: Any) -> Any:
 
 def _scan(reader: Reader, eqn: Any, operands: list[int]) -> Sequence[int]:
     params = eqn.params
-    consts, carries = params["num_consts"], params["num_carry"]
-    jaxpr, crossing = params["jaxpr"].jaxpr, operands[consts:]
-    region, reader.scope = reader.scope, Scope(reader.scope, may_hoist=True)
-    inner = tuple(reader.value(aval_of(var.aval)) for var in jaxpr.invars[consts:])
-    outputs = reader.read_closed(params["jaxpr"], [*operands[:consts], *inner])
-    body, reader.scope = Region(inner, tuple(outputs), tuple(reader.scope.ops)), region
+    consts, carries, trips = params["num_consts"], params["num_carry"], params["length"]
+    stage = reader.stage(eqn, operands)
+    inner = [reader.fresh(aval_of(var.aval)) for var in params["jaxpr"].jaxpr.invars[consts:]]
+    body = reader.body(params["jaxpr"], operands[:consts], inner, stage, may_hoist=True)
     results = tuple(reader.value(aval_of(var.aval)) for var in eqn.outvars)
-    stage = stage_of(eqn, any(v in reader.gradients for v in operands))
-    kept = {"length": params["length"], "reverse": params["reverse"]}
-    reader.emit(
-        Op("scan", tuple(crossing), results, kept, None, None, source_line(eqn), stage, "scan", (body,), carries, params["length"])
-    )
+    kept = {"length": trips, "reverse": params["reverse"]}
+    line = source_line(eqn)
+    reader.emit(Op("scan", tuple(operands[consts:]), results, kept, None, None, line, stage, "scan", (body,), carries, trips))
     return results
 
 
 def _while(reader: Reader, eqn: Any, operands: list[int]) -> Sequence[int]:
     params = eqn.params
     heads, tails = params["cond_nconsts"], params["body_nconsts"]
-    crossing = operands[heads + tails :]
+    stage = reader.stage(eqn, operands)
     avals = [aval_of(var.aval) for var in eqn.outvars]
     regions = []
     for name, consts in (("cond_jaxpr", operands[:heads]), ("body_jaxpr", operands[heads : heads + tails])):
-        outer, reader.scope = reader.scope, Scope(reader.scope, may_hoist=True)
-        inner = tuple(reader.value(aval) for aval in avals)
-        outputs = reader.read_closed(params[name], [*consts, *inner])
-        regions.append(Region(inner, tuple(outputs), tuple(reader.scope.ops)))
-        reader.scope = outer
+        inner = [reader.fresh(aval) for aval in avals]
+        regions.append(reader.body(params[name], consts, inner, stage, may_hoist=True))
     results = tuple(reader.value(aval) for aval in avals)
-    stage = stage_of(eqn, any(v in reader.gradients for v in operands))
-    reader.emit(
-        Op("while", tuple(crossing), results, {}, None, None, source_line(eqn), stage, "while", tuple(regions), len(avals), None)
-    )
+    crossing, line = tuple(operands[heads + tails :]), source_line(eqn)
+    reader.emit(Op("while", crossing, results, {}, None, None, line, stage, "while", tuple(regions), len(avals), None))
     return results
 
 
 def _cond(reader: Reader, eqn: Any, operands: list[int]) -> Sequence[int]:
-    regions = []
-    for branch in eqn.params["branches"]:
-        outer, reader.scope = reader.scope, Scope(reader.scope)
-        outputs = reader.read_closed(branch, operands[1:])
-        regions.append(Region((), tuple(outputs), tuple(reader.scope.ops)))
-        reader.scope = outer
+    stage = reader.stage(eqn, operands)
+    regions = [reader.body(branch, operands[1:], [], stage, may_hoist=False) for branch in eqn.params["branches"]]
     results = tuple(reader.value(aval_of(var.aval)) for var in eqn.outvars)
-    stage = stage_of(eqn, any(v in reader.gradients for v in operands))
-    reader.emit(Op("cond", (operands[0],), results, {}, None, None, source_line(eqn), stage, "cond", tuple(regions)))
+    line = source_line(eqn)
+    reader.emit(Op("cond", (operands[0],), results, {}, None, None, line, stage, "cond", tuple(regions)))
     return results
 
 
-STRUCTURED = {"scan": _scan, "while": _while, "cond": _cond}
+def _checkpoint(reader: Reader, eqn: Any, operands: list[int]) -> Sequence[int]:
+    """Inlines what is to be recomputed; none of it is found equal to anything outside, or it would be kept after all."""
+    scope = reader.scope
+    seen, sealed = scope.seen, scope.sealed
+    scope.seen, scope.sealed = {}, True
+    results = reader.read_closed(eqn.params["jaxpr"], operands)
+    scope.seen, scope.sealed = seen, sealed
+    return results
+
+
+STRUCTURED = {"scan": _scan, "while": _while, "cond": _cond, "checkpoint": _checkpoint, "remat2": _checkpoint, "remat": _checkpoint}

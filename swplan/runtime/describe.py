@@ -193,11 +193,12 @@ def breakdown_of(ops: Iterable[OpCost], collectives: Iterable[Collective], local
 
 def memory_of(report: MemoryReport, graph: Graph, capacity_bytes: int) -> Memory:
     """Memory at the peak, in the plan's terms."""
+    peak_op, _, peak_source = report.peak_op.partition(" at ")
     return Memory(
         peak_bytes=int(report.peak_bytes),
         capacity_bytes=capacity_bytes,
         by_role={role: int(size) for role, size in sorted(report.by_role.items())},
-        peak_op=report.peak_op,
-        peak_source=report.peak_source,
-        largest=tuple((largest.name, int(largest.bytes)) for largest in report.largest),
+        peak_op=peak_op,
+        peak_source=peak_source,
+        largest=tuple((held.name, int(held.bytes)) for held in report.largest),
     )
