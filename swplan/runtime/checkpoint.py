@@ -85,7 +85,10 @@ class Checkpointer:
 
     def steps(self) -> tuple[int, ...]:
         """The steps of which there is a whole checkpoint, in order."""
-        return tuple(sorted(self._manager.all_steps(read=True))) if self.directory.is_dir() else ()
+        if not self.directory.is_dir():
+            return ()
+        self._manager.reload()
+        return tuple(sorted(self._manager.all_steps()))
 
     @property
     def latest(self) -> int | None:

@@ -115,14 +115,14 @@ def checksums(arrays: Iterable[Any]) -> list[int]:
     return local.tolist()
 
 
-def _local_sum(array: Any) -> np.uint32:
+def _local_sum(array: Any) -> int:
     """What this process contributes: each part of an array counts in one process only."""
     if isinstance(array, jax.Array):
         blocks = [np.asarray(shard.data) for shard in array.addressable_shards if shard.replica_id == 0]
     else:
         blocks = [array] if jax.process_index() == 0 else []
     words = [np.ascontiguousarray(block).reshape(-1).view(f"u{min(block.itemsize, 4)}") for block in blocks]
-    return sum((word.sum(dtype=np.uint32) for word in words), np.zeros((), np.uint32)).astype(np.uint32)
+    return sum(int(word.sum(dtype=np.uint32)) for word in words) % 2**32
 
 
 def read_index(content: Any, where: str) -> tuple[Leaf, ...]:
