@@ -14,18 +14,21 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 
 import numpy as np
 from scipy.optimize import linprog
 
-from swplan.search import elimination, integer
+from swplan.search import elimination, integer, reduction
+from swplan.search.dual import Dual, dual
 from swplan.search.elimination import Network, Order
 
+RAW_WORK = 10_000_000  # entries added without reductions first
 CHEAP_WORK = 40_000_000  # entries added: about a tenth of a second; above, strategies are first thinned out
 MARGINAL_ENTRIES = 20_000_000  # the largest sum that marginals may hold at once: 160 MB
+VALUES, ROUNDS, STALLED = 2.0, 10, 1e-3
+SMALL_WORK, SMALL_TABLE = 20_000_000, 1_000_000
 EVALUATIONS = 80
 BISECTIONS = 10
 BOX = 1e4  # the largest multiplier, in units of the range of costs met
@@ -89,24 +92,50 @@ def usage(row: Row, choice: Sequence[int]) -> float:
     return math.fsum(float(vector[choice[node]]) for node, vector in row.usage.items())
 
 
-def solve(problem: Problem, *, time_limit_s: float | None = None, table_limit: int = 4_000_000) -> Solution:
+def solve(
+    problem: Problem,
+    *,
+    time_limit_s: float | None = None,
+    table_limit: int = 4_000_000,
+    upper_bound: float = math.inf,
+) -> Solution:
     """The best choice, or the best one found within the time with a bound on all others.
 
     Tables of at most `table_limit` entries are held. The same problem gives the same solution, unless time runs out.
+    If it is found that no choice costs less than `upper_bound`, the cost of something known, there is no choice in the
+    solution, its bound is at least `upper_bound`, and its method "bound".
     """
     until = math.inf if time_limit_s is None else time.monotonic() + time_limit_s
-    if any(len(cost) == 0 for cost in problem.costs) or any(row.limit < 0 for row in problem.rows):
-        return Solution(choice=None, cost=math.inf, bound=math.inf, method="elimination")
     network, rows = _network(problem), tuple(row for row in problem.rows if row.usage and row.limit < math.inf)
+    if any(row.limit < 0 for row in problem.rows) or _hopeless(network):
+        return Solution(choice=None, cost=math.inf, bound=math.inf, method="elimination")
     plan = elimination.order(network.sizes, network.scopes, table_limit=table_limit)
-    if plan.left or plan.work > CHEAP_WORK:
-        choice, bound, method = _thinned(network, rows, partial(_core, table_limit=table_limit, until=until))
+    if plan.left or plan.work > RAW_WORK:
+        search = _Search(table_limit=table_limit, until=until, ceiling=upper_bound)
+        choice, bound, method = _reduced(network, rows, search)
     else:
         choice, bound, method = _by_elimination(network, rows, plan, until)
+    cost = math.inf if choice is None else total(problem, choice)
+    if min(bound, cost) >= upper_bound and upper_bound < math.inf:
+        return Solution(choice=None, cost=math.inf, bound=min(bound, cost), method="bound")
     if choice is None:
         return Solution(choice=None, cost=math.inf, bound=bound, method=method)
-    cost = total(problem, choice)
     return Solution(choice=tuple(choice), cost=cost, bound=min(bound, cost), method=method)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Search:
+    """What limits a search: entries of a table, `time.monotonic()`, and the cost that is to be undercut."""
+
+    table_limit: int
+    until: float
+    ceiling: float
+
+
+def _hopeless(network: Network) -> bool:
+    """Whether some variable has no finite value."""
+    nodes = (table for table in network.tables if table.ndim == 1)
+    return any(not np.isfinite(table).any() for table in nodes)
 
 
 def _network(problem: Problem) -> Network:
@@ -124,37 +153,101 @@ def _network(problem: Problem) -> Network:
     return Network(sizes=tuple(map(len, costs)), scopes=scopes, tables=tuple(table for _, table in tables))
 
 
-def _thinned(network: Network, rows: Sequence[Row], finish: Callable[[Network, Sequence[Row]], Found]) -> Found:
-    """Eliminates what leaves tables over two variables and no usage, drops dead ends, and finishes what remains."""
-    users = frozenset(node for row in rows for node in row.usage)
-    plan = elimination.order(network.sizes, network.scopes, table_limit=10**9, degree_limit=2, keep=users)
-    tables = elimination.forward(network, plan)
-    core = elimination.remainder(network, plan, tables)
-    core_rows = _moved(rows, plan.left)
-    kept = integer.dead_ends(core, [row.usage for row in core_rows])
-    if not all(len(values) for values in kept) or any(row.limit < 0 for row in core_rows):
+def _reduced(network: Network, rows: Sequence[Row], search: _Search) -> Found:
+    """What remains after reductions: by elimination if the tables are small, else by bounds."""
+    small = reduction.reduced(network, _limits(rows))
+    if small is None:
         return None, math.inf, "elimination"
-    choice, bound, method = finish(
-        elimination.restrict(core, kept), _restricted([row for row in core_rows if row.usage], kept)
-    )
-    if choice is None:
-        return None, bound, method
-    full = [0] * len(network.sizes)
-    for position, node in enumerate(plan.left):
-        full[node] = int(kept[position][choice[position]])
-    elimination.backward(plan, tables, full)
-    return full, bound, method
+    left = [Row(usage=used, limit=limit) for used, limit in small.limits]
+    plan = elimination.order(small.network.sizes, small.network.scopes, table_limit=search.table_limit)
+    if plan.left or plan.work > CHEAP_WORK:
+        choice, bound, method = _by_bounds(small.network, left, search)
+    else:
+        choice, bound, method = _by_elimination(small.network, left, plan, search.until)
+    return (None if choice is None else small.restore(choice)), bound, method
 
 
-def _moved(rows: Sequence[Row], nodes: Sequence[int]) -> list[Row]:
-    """The rows on the variables `nodes`, numbered in that order; what others, with no choice, use is spent."""
-    number = {node: position for position, node in enumerate(nodes)}
-    moved = []
-    for row in rows:
-        spent = math.fsum(float(vector[0]) for node, vector in row.usage.items() if node not in number)
-        inside = {number[node]: vector for node, vector in row.usage.items() if node in number}
-        moved.append(replace(row, usage=inside, limit=row.limit - spent))
-    return moved
+def _by_bounds(network: Network, rows: Sequence[Row], search: _Search) -> Found:
+    """Without rows first: by messages, and by the integer program over the values that they leave open."""
+    guess = _guess(network, search)
+    if rows and (guess.choice is None or not integer.fits(_limits(rows), guess.choice)):
+        return _core(network, rows, search)
+    top = min(guess.cost, search.ceiling)
+    if guess.bound >= top:
+        return guess.choice, guess.bound, "bounds"
+    kept = _within(guess.messages, (top - guess.messages.bound) * (1 + 1e-9))
+    choice, bound, method = _core(elimination.restrict(network, kept), _restricted(rows, kept), search)
+    choice = _better(network, guess.choice, _full(choice, kept))
+    return choice, max(guess.bound, min(bound, top)), method
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Guess:
+    """What guessing the gap led to: a choice, a bound on all, and the messages."""
+
+    choice: list[int] | None
+    cost: float
+    bound: float
+    messages: Dual
+
+
+def _guess(network: Network, search: _Search) -> _Guess:
+    """Solves exactly over the values within a margin of the bound; a choice that costs no more than this is the best.
+
+    The margin is where there are few values for each variable, more after every success and fewer after a failure.
+    """
+    messages, values = dual(network), VALUES
+    choice, cost, bound, before = None, math.inf, -math.inf, -math.inf
+    while True:
+        messages.ascend(ROUNDS)
+        top = min(cost, search.ceiling)
+        margin = min(_margin(messages.above, values), (top - messages.bound) * (1 + 1e-9))
+        kept = _within(messages, margin)
+        solved, found = _small(elimination.restrict(network, kept))
+        values *= 1.5 if solved else 0.7
+        choice = _better(network, choice, _full(found, kept))
+        cost = math.inf if choice is None else elimination.evaluate(network, choice)
+        bound = max(bound, messages.bound + (margin if solved else 0.0))
+        top, gain, before = min(cost, search.ceiling), messages.bound - before, messages.bound
+        stalled = gain <= STALLED * (top - before if top < math.inf else abs(before))
+        if bound >= top or stalled or time.monotonic() > search.until:
+            return _Guess(choice=choice, cost=cost, bound=min(bound, cost), messages=messages)
+
+
+def _within(messages: Dual, margin: float) -> list[np.ndarray]:
+    """The values that are within a margin of the bound."""
+    return [np.flatnonzero(above <= margin) for above in messages.above]
+
+
+def _full(choice: list[int] | None, kept: Sequence[np.ndarray]) -> list[int] | None:
+    """A choice among kept values as one among all."""
+    return None if choice is None else [int(values[x]) for values, x in zip(kept, choice, strict=True)]
+
+
+def _margin(above: Sequence[np.ndarray], values: float) -> float:
+    """Up to where there are so many values for a variable."""
+    everything = np.sort(np.concatenate(above))
+    return float(everything[min(int(values * len(above)), len(everything) - 1)])
+
+
+def _small(network: Network) -> tuple[bool, list[int] | None]:
+    """Whether a network could be solved with little work, and its best choice."""
+    small = reduction.reduced(network)
+    if small is None:
+        return True, None
+    plan = elimination.order(small.network.sizes, small.network.scopes, table_limit=SMALL_TABLE)
+    if plan.left or plan.work > SMALL_WORK:
+        return False, None
+    choice, _ = elimination.minimise(small.network, plan)
+    return True, None if choice is None else small.restore(choice)
+
+
+def _core(network: Network, rows: Sequence[Row], search: _Search) -> Found:
+    """By the integer program."""
+    start = integer.incumbent(network, _limits(rows), [[0] * len(network.sizes)])
+    ceiling = math.inf if start is None else elimination.evaluate(network, start)
+    choice, bound, method = _by_program(network, rows, ceiling=ceiling, until=search.until)
+    return _better(network, start, choice), bound, method
 
 
 def _restricted(rows: Sequence[Row], kept: Sequence[np.ndarray]) -> list[Row]:
@@ -162,15 +255,14 @@ def _restricted(rows: Sequence[Row], kept: Sequence[np.ndarray]) -> list[Row]:
     return [replace(row, usage={v: vector[kept[v]] for v, vector in row.usage.items()}) for row in rows]
 
 
-def _core(network: Network, rows: Sequence[Row], *, table_limit: int, until: float) -> Found:
-    """By elimination if the tables fit, else by the integer program."""
-    plan = elimination.order(network.sizes, network.scopes, table_limit=table_limit)
-    if not plan.left:
-        return _by_elimination(network, rows, plan, until)
-    start = integer.incumbent(network, _limits(rows), [[0] * len(network.sizes)])
-    ceiling = math.inf if start is None else elimination.evaluate(network, start)
-    choice, bound, method = _by_program(network, rows, ceiling=ceiling, until=until)
-    return _better(network, start, choice), bound, method
+def _rest(network: Network, rows: Sequence[Row], ceiling: float, until: float) -> Found:
+    """By the integer program, after reductions."""
+    small = reduction.reduced(network, _limits(rows))
+    if small is None:
+        return None, math.inf, "elimination"
+    left = [Row(usage=used, limit=limit) for used, limit in small.limits]
+    choice, bound, method = _by_program(small.network, left, ceiling=ceiling, until=until)
+    return (None if choice is None else small.restore(choice)), bound, method
 
 
 def _by_program(network: Network, rows: Sequence[Row], *, ceiling: float, until: float) -> Found:
@@ -202,11 +294,8 @@ def _by_elimination(network: Network, rows: Sequence[Row], plan: Order, until: f
     if best is not None and cost - bound <= ENOUGH * abs(cost):
         return best, bound, "lagrangian"
     kept = _open(_priced(network, rows, multipliers), plan, cost + _charge(rows, multipliers))
-    finish = partial(_by_program, ceiling=cost, until=until)
-    better, proven, method = _thinned(elimination.restrict(network, kept), _restricted(rows, kept), finish)
-    if better is not None:
-        better = [int(values[x]) for values, x in zip(kept, better, strict=True)]
-    return _better(network, best, better), max(bound, proven), method
+    better, proven, method = _rest(elimination.restrict(network, kept), _restricted(rows, kept), cost, until)
+    return _better(network, best, _full(better, kept)), max(bound, proven), method
 
 
 def _better(network: Network, *choices: list[int] | None) -> list[int] | None:

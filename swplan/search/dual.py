@@ -1,0 +1,143 @@
+"""A bound on the minimum of a graph of costs, and on the minimum with each single value: by passing messages.
+
+For the solver, where exact tables grow too large. Every edge is shifted by messages to its ends until the minima of the
+variables alone add up to as much as they can; what a value costs above the least of its variable then says how far
+from the best any choice with that value is. Which values are worth looking at follows; finding a choice does not.
+
+Source: V. Kolmogorov, Convergent tree-reweighted message passing for energy minimization, IEEE Trans. PAMI 28 (2006),
+doi:10.1109/TPAMI.2006.200 (section 5.1: along an order, forward and backward in turn).
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from swplan.search.elimination import Network, merged
+from swplan.search.reduction import distinct
+
+WIDE = 1 << 12  # tables with more entries are first made smaller, by equal rows and equal columns
+
+
+@dataclass(frozen=True, slots=True)
+class _Arc:
+    """One direction of an edge: `table` [target kinds, source kinds], and which values are of which kind.
+
+    `sources` are the values of the source in the order of their kinds, `starts` where each kind begins in it; `target`
+    is the kind of each value of the target. None: every value is a kind of its own.
+    """
+
+    to: int
+    back: int
+    table: np.ndarray
+    sources: np.ndarray | None = None
+    starts: np.ndarray | None = None
+    target: np.ndarray | None = None
+
+    def message(self, cost: np.ndarray) -> np.ndarray:
+        """For each value of the target the least of `cost` [source] and table."""
+        if self.sources is None:
+            return (self.table + cost).min(axis=1)
+        least = np.minimum.reduceat(cost[self.sources], self.starts)
+        return (self.table + least).min(axis=1)[self.target]
+
+
+@dataclass(slots=True)
+class Dual:
+    """Messages on a network that is arc consistent, with finite costs. `bound` never falls unless costs change.
+
+    `above[v]` [n_v]: a choice with a value costs at least `bound + above[v][value]`. `held[v]` [1 + neighbours, n_v]
+    are the costs of v and the messages to it; `messages` are views into it, by arc.
+    """
+
+    held: list[np.ndarray]
+    base: float
+    order: list[int]
+    arcs: list[_Arc]
+    outgoing: list[tuple[list[int], list[int]]]
+    messages: list[np.ndarray]
+    bound: float = -math.inf
+    above: list[np.ndarray] = field(default_factory=list)
+
+    def ascend(self, rounds: int) -> None:
+        """Passes messages forward and backward."""
+        for _ in range(rounds):
+            self._sweep(self.order, 0)
+            self._sweep(self.order[::-1], 1)
+
+    def add(self, costs: dict[int, np.ndarray], base: float) -> None:
+        """Changes the costs of values; the messages stay, the bound is that of the new costs after the next round."""
+        self.base += base
+        for v, cost in costs.items():
+            self.held[v][0] += cost
+        self.bound = -math.inf
+
+    def _sweep(self, order: Sequence[int], direction: int) -> None:
+        least, above = self.base, [self.held[0][0]] * len(order)
+        messages, arcs = self.messages, self.arcs
+        for v in order:
+            outgoing, held = self.outgoing[v][direction], np.add.reduce(self.held[v], axis=0)
+            share = 1.0 / max(*map(len, self.outgoing[v]), 1)
+            lowest = float(held.min())
+            above[v] = held - (lowest - self.bound)  # at this moment the minima add up to the former bound or more
+            least += (1.0 - share * len(outgoing)) * lowest
+            held *= share
+            for arc in outgoing:
+                messages[arc][:] = arcs[arc].message(held - messages[arcs[arc].back])
+        if least >= self.bound:
+            self.bound, self.above = least, [np.maximum(cost - least, 0.0) for cost in above]
+
+
+def dual(network: Network) -> Dual:
+    """The dual of a network, before the first message."""
+    costs, pairs, base = merged(network)
+    around: list[list[int]] = [[] for _ in costs]
+    for i, j in pairs:
+        around[i].append(j)
+        around[j].append(i)
+    order = _order(around)
+    rank = {v: position for position, v in enumerate(order)}
+    arcs: list[_Arc] = []
+    outgoing: list[tuple[list[int], list[int]]] = [([], []) for _ in costs]
+    for (i, j), table in pairs.items():
+        later = int(rank[i] > rank[j])
+        outgoing[i][later].append(len(arcs))
+        outgoing[j][1 - later].append(len(arcs) + 1)
+        arcs += _arcs(i, j, table, len(arcs))
+    held = [np.vstack([cost, np.zeros((len(near), len(cost)))]) for cost, near in zip(costs, around, strict=True)]
+    slots = [iter(rows[1:]) for rows in held]
+    messages = [next(slots[arc.to]) for arc in arcs]
+    return Dual(held=held, base=base, order=order, arcs=arcs, outgoing=outgoing, messages=messages)
+
+
+def _arcs(i: int, j: int, table: np.ndarray, first: int) -> tuple[_Arc, _Arc]:
+    """Both directions of an edge, numbered `first` and `first + 1`."""
+    if table.size <= WIDE:
+        return _Arc(j, first + 1, np.ascontiguousarray(table.T)), _Arc(i, first, np.ascontiguousarray(table))
+    (rows, kind_i), (columns, kind_j) = distinct(table), distinct(table.T)
+    small = table[np.ix_(rows, columns)]
+    sorted_i, sorted_j = (np.argsort(kind, kind="stable") for kind in (kind_i, kind_j))
+    starts_i, starts_j = (np.searchsorted(np.sort(kind), np.arange(kind.max() + 1)) for kind in (kind_i, kind_j))
+    there = _Arc(j, first + 1, np.ascontiguousarray(small.T), sorted_i, starts_i, kind_j)
+    return there, _Arc(i, first, small, sorted_j, starts_j, kind_i)
+
+
+def _order(around: list[list[int]]) -> list[int]:
+    """Always the variable of which the largest share of neighbours came before, then the most recently touched."""
+    found: list[int] = []
+    count, placed = [0] * len(around), [False] * len(around)
+    heap: list[tuple[float, int, int]] = [(0.0, 0, v) for v in range(len(around))]
+    while heap:
+        _, _, v = heapq.heappop(heap)
+        if placed[v]:
+            continue
+        placed[v] = True
+        found.append(v)
+        for w in around[v]:
+            count[w] += 1
+            heapq.heappush(heap, (-count[w] / len(around[w]), -len(found), w))
+    return found
