@@ -1,195 +1,182 @@
-"""Which values of a device program are buffers, and which ops run as one kernel.
+"""Which values are buffers, and which instructions run as one kernel.
 
-A compiler fuses: an elementwise result that only other loops read is computed inside them and never exists; what costs
-little is computed again by every reader. A reshape is its operand under another shape. What is left are the buffers that
-`passes/memory.py` follows from the kernel that writes them to the last one that reads them.
+A compiler fuses: a result that only loops read is computed inside them and never exists; what costs little is computed
+again by every reader, what costs more is not. What is left are kernels that read and write buffers, in an order.
 
-Modelled on XLA (`InstructionFusion::IsExpensive` and `CpuInstructionFusion`, openxla/xla), not on one version of it.
+Modelled on XLA for CPU (openxla/xla: `InstructionFusion`, `CpuInstructionFusion`, `BFScheduler`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from swplan.ir.device import Compute, DeviceOp, DeviceProgram, DeviceRegion, Loop, Move
+from swplan.ir.device import DeviceOp
+from swplan.passes.instructions import LIBRARY, LOOP, Instruction
 
-ALIGNMENT_BYTES = 64  # XLA's CPU backend aligns every buffer so (cpu::MinAlign)
-
-_BITCASTS = {"reshape", "squeeze", "expand_dims", "copy", "name", "stop_gradient", "sharding_constraint", "bitcast_convert_type"}
-_SHAPING = {"broadcast_in_dim", "transpose", "rev", "slice", "dynamic_slice", "pad", "concatenate", "gather", "iota", "split"}
-_IN_PLACE = {"dynamic_update_slice", "scatter", "scatter-add", "scatter_add", "scatter_mul", "scatter_min", "scatter_max"}
-_REDUCTIONS = {"reduce_sum", "reduce_max", "reduce_min", "reduce_and", "reduce_or", "reduce_prod"}
-_EXPENSIVE = set(
-    """acos acosh asin asinh atan atan2 atanh cbrt cos cosh digamma div erf erf_inv erfc exp exp2 expm1 lgamma log log1p
-    logistic pow rem rsqrt sin sinh sqrt tan tanh gather""".split()
-)
+_ARITHMETIC = {"add", "sub", "mul", "neg", "square", "integer_pow", "add_any", "broadcast_in_dim"}
+_MADE_OF_LITTLE = {"broadcast_in_dim", "iota"}
+_MANY = -1
 
 
 @dataclass(frozen=True, slots=True)
 class Kernel:
-    """What runs as one: it reads buffers and writes others.
+    """What runs as one.
 
     Attributes:
-      op: the op whose results it writes.
+      op: the device op whose results it writes.
+      name: a primitive, or the kind of a move.
       reads: buffer -> whether the kernel may write over it, because it reads each element only for the same element.
       writes: buffers that it makes.
     """
 
-    op: DeviceOp
+    op: DeviceOp | None
+    name: str
     reads: dict[int, bool]
     writes: tuple[int, ...]
 
 
-@dataclass(slots=True)
-class Buffers:
-    """The buffers of a program.
+def fuse(instructions: Sequence[Instruction], kept: set[int]) -> list[Kernel]:
+    """The kernels of a region, in program order.
 
-    Attributes:
-      root: a value that is another one under a new shape -> that one.
-      kernels: for each region (by identity), its kernels in program order.
+    Args:
+      instructions: of the region.
+      kept: buffers that must exist: what leaves the region.
     """
-
-    program: DeviceProgram
-    root: dict[int, int] = field(default_factory=dict)
-    kernels: dict[int, list[Kernel]] = field(default_factory=dict)
-
-    def of(self, value: int) -> int:
-        """The buffer that holds a value."""
-        return self.root.get(value, value)
-
-    def bytes(self, value: int) -> int:
-        """Bytes of a buffer, aligned."""
-        return -(-self.program.values[value].aval.bytes // ALIGNMENT_BYTES) * ALIGNMENT_BYTES
-
-
-def find_buffers(program: DeviceProgram) -> Buffers:
-    """The buffers and kernels of a whole program."""
-    buffers = Buffers(program)
-    for region in regions(program.top):
-        _rename(buffers, region)
-    for region in regions(program.top):
-        buffers.kernels[id(region)] = _kernels(buffers, region)
-    return buffers
-
-
-def regions(region: DeviceRegion) -> Iterator[DeviceRegion]:
-    """A region and all that lie in it."""
-    yield region
-    for op in region.ops:
-        for body in op.regions if isinstance(op, Loop) else ():
-            yield from regions(body)
-
-
-def outside_reads(region: DeviceRegion) -> set[int]:
-    """Values of enclosing regions that a region reads."""
-    used, made = set(region.outputs), set(region.inputs)
-    for op in region.ops:
-        used.update(op.operands)
-        made.update(op.results)
-        for body in op.regions if isinstance(op, Loop) else ():
-            used |= outside_reads(body)
-    return used - made
-
-
-def op_reads(op: DeviceOp) -> tuple[int, ...]:
-    """All values that an op reads, those that its regions take from outside included."""
-    if not isinstance(op, Loop):
-        return op.operands
-    extra = set().union(*map(outside_reads, op.regions)) - set(op.operands)
-    return (*op.operands, *sorted(extra))
-
-
-def _rename(buffers: Buffers, region: DeviceRegion) -> None:
-    for op in region.ops:
-        if _is_bitcast(buffers.program, op):
-            buffers.root[op.results[0]] = buffers.of(op.operands[0])
-
-
-def _is_bitcast(program: DeviceProgram, op: DeviceOp) -> bool:
-    if not isinstance(op, Compute) or op.operands[0:1] == ():
-        return False
-    before, after = program.values[op.operands[0]].aval, program.values[op.results[0]].aval
-    if op.op.primitive in _BITCASTS:
-        return before.bytes == after.bytes
-    if op.op.primitive == "broadcast_in_dim":
-        return before.size == after.size
-    return op.op.primitive == "transpose" and _long(before.shape) == _long(after.shape) and _keeps_order(op, before.shape)
-
-
-def _long(shape: tuple[int, ...]) -> list[int]:
-    return [size for size in shape if size > 1]
-
-
-def _keeps_order(op: Compute, shape: tuple[int, ...]) -> bool:
-    moved = [dim for dim in op.op.params["permutation"] if shape[dim] > 1]
-    return moved == sorted(moved)
-
-
-def _is_loop(op: DeviceOp) -> bool:
-    """Whether a compiler can compute the op's operands inside of it, and the op inside of its readers."""
-    if isinstance(op, Move):
-        return op.step.kind in ("slice", "mask")
-    if isinstance(op, Loop):
-        return False
-    return bool(op.op.rule and op.op.rule.fusible) or op.op.primitive in _REDUCTIONS | _SHAPING
-
-
-def _name(op: DeviceOp) -> str:
-    return op.step.kind if isinstance(op, Move) else op.op.primitive
-
-
-def _kernels(buffers: Buffers, region: DeviceRegion) -> list[Kernel]:
-    ops = [op for op in region.ops if not (op.results and op.results[0] in buffers.root)]
-    fused = _fused(buffers, region, ops)
+    plan = _plan(instructions, kept)
     inside: dict[int, dict[int, bool]] = {}
     kernels = []
-    for op in ops:
-        reads = _reads(buffers, op, inside)
-        if op.results[0] in fused:
-            inside[op.results[0]] = reads
-        else:
-            kernels.append(Kernel(op, reads, op.results))
+    for position, one in enumerate(instructions):
+        reads = _reads(one, inside, plan.absorbed.get(position, set()))
+        if one.writes[0] in plan.inlined:
+            inside[one.writes[0]] = reads
+        if one.writes[0] not in plan.gone:
+            kernels.append(Kernel(one.op, one.name, reads, one.writes))
     return kernels
 
 
-def _fused(buffers: Buffers, region: DeviceRegion, ops: list[DeviceOp]) -> set[int]:
-    """Results that are computed inside of all their readers."""
-    readers: dict[int, list[DeviceOp]] = {buffers.of(value): [_BORDER] for value in region.outputs}
-    for op in ops:
-        for value in {buffers.of(value) for value in op_reads(op)}:
-            readers.setdefault(value, []).append(op)
-    return {op.results[0] for op in ops if _is_fused(op, readers.get(op.results[0], []))}
+@dataclass(slots=True)
+class _Fusion:
+    """What becomes of each buffer.
+
+    Attributes:
+      ends: buffer -> the one kernel in which it is computed (by position of its last instruction), or many.
+      inlined: buffers that some readers compute themselves.
+      gone: those of them that all readers compute themselves: they never exist.
+      absorbed: position of a reader -> what it computes itself.
+      library: positions of the calls of a library, and of the arithmetic that they took in.
+    """
+
+    ends: dict[int, int] = field(default_factory=dict)
+    inlined: set[int] = field(default_factory=set)
+    gone: set[int] = field(default_factory=set)
+    absorbed: dict[int, set[int]] = field(default_factory=dict)
+    library: set[int] = field(default_factory=set)
 
 
-_BORDER = Loop(op=None, operands=(), results=(), regions=())  # type: ignore[arg-type]
+def _plan(instructions: Sequence[Instruction], kept: set[int]) -> _Fusion:
+    """Decides from the last instruction to the first, as XLA does, so that what repeats a reader repeats what it reads."""
+    readers: dict[int, list[int]] = {}
+    producers: dict[int, str] = {}
+    for position, one in enumerate(instructions):
+        producers.update(dict.fromkeys(one.writes, one.name))
+        for buffer in dict.fromkeys(one.reads):
+            readers.setdefault(buffer, []).append(position)
+    plan = _Fusion(library={position for position, one in enumerate(instructions) if one.kind == LIBRARY})
+    for position in range(len(instructions) - 1, -1, -1):
+        one = instructions[position]
+        users = readers.get(one.writes[0], [])
+        if one.kind == LOOP and users:
+            free = sum(producers.get(buffer) not in _MADE_OF_LITTLE for buffer in one.wide) <= 1
+            _inline(plan, instructions, position, users, must_exist=one.writes[0] in kept, repeatable=free)
+    return plan
 
 
-def _is_fused(op: DeviceOp, readers: list[DeviceOp]) -> bool:
-    name = _name(op)
-    if len(op.results) != 1 or not _is_loop(op) or name in _IN_PLACE:
-        return False
-    costly = name in _EXPENSIVE or name in _REDUCTIONS
-    return (len(readers) == 1 or not costly) and all(map(_is_loop, readers))
+def _inline(
+    plan: _Fusion, instructions: Sequence[Instruction], position: int, users: list[int], *, must_exist: bool, repeatable: bool
+) -> None:
+    """Decides about one loop: whether its readers compute it themselves. One that reads little may be in both places."""
+    one = instructions[position]
+    takers = [user for user in users if _takes_in(instructions[user], user in plan.library, one, len(users))]
+    everywhere = len(takers) == len(users) and not must_exist
+    ends = {plan.ends.get(instructions[user].writes[0], user) for user in takers}
+    costs = one.costly and (len(ends) > 1 or _MANY in ends or not everywhere)
+    if not takers or costs or not (everywhere or repeatable):
+        return
+    buffer = one.writes[0]
+    plan.inlined.add(buffer)
+    if everywhere:
+        plan.gone.add(buffer)
+    else:
+        ends.add(position)
+    plan.ends[buffer] = ends.pop() if len(ends) == 1 else _MANY
+    for user in takers:
+        plan.absorbed.setdefault(user, set()).add(buffer)
+    if not plan.library.isdisjoint(takers):
+        plan.library.add(position)
 
 
-def _reads(buffers: Buffers, op: DeviceOp, inside: dict[int, dict[int, bool]]) -> dict[int, bool]:
-    """The buffers that an op reads, by way of what is fused into it."""
+def _takes_in(reader: Instruction, is_library: bool, one: Instruction, users: int) -> bool:
+    """Whether `reader` can compute `one` inside of it."""
+    if is_library:
+        return not one.reads or (users == 1 and one.name in _ARITHMETIC)
+    repeats = reader.name == "broadcast_in_dim" and one.costly
+    return reader.kind == LOOP and not repeats
+
+
+def _reads(one: Instruction, inside: Mapping[int, dict[int, bool]], absorbed: set[int]) -> dict[int, bool]:
+    """The buffers that an instruction reads, by way of what is fused into it."""
     found: dict[int, bool] = {}
-    for slot, value in enumerate(op_reads(op)):
-        root = buffers.of(value)
-        same = _same_elements(buffers.program, op, slot, value)
-        for source, through in inside.get(root, {root: True}).items():
+    for buffer in one.reads:
+        same = buffer in one.alike
+        sources = inside[buffer] if buffer in absorbed else {buffer: True}
+        for source, through in sources.items():
             found[source] = found.get(source, True) and same and through
-    return {value: same for value, same in found.items() if value not in buffers.program.constants}
+    return found
 
 
-def _same_elements(program: DeviceProgram, op: DeviceOp, slot: int, value: int) -> bool:
-    """Whether an element of the operand is read only for the same element of the result."""
-    if isinstance(op, Loop):
-        return False
-    if _name(op) in _IN_PLACE:
-        return slot == 0
-    if not _is_loop(op) or _name(op) in _REDUCTIONS | _SHAPING | {"slice"}:
-        return False
-    return program.values[value].aval.size == program.values[op.results[0]].aval.size
+def schedule(kernels: Sequence[Kernel]) -> list[Kernel]:
+    """Breadth first: by the length of the longest path to a kernel, then in program order."""
+    level: dict[int, int] = {}
+    keys = []
+    for kernel in kernels:
+        depth = 1 + max((level.get(buffer, 0) for buffer in kernel.reads), default=0)
+        level.update(dict.fromkeys(kernel.writes, depth))
+        keys.append(depth)
+    return [kernels[i] for i in sorted(range(len(kernels)), key=lambda i: keys[i])]
+
+
+def overwritten(kernels: Sequence[Kernel], pairs: Sequence[tuple[int, int]]) -> set[int]:
+    """The old buffers of (old, new) pairs that must be copied so that new can be written in their place.
+
+    Old must be read before new is written, whatever the order in which kernels run: every reader of old is an ancestor of
+    the kernel that writes new, or is that kernel and reads each element only for the same element (XLA: `CopyInsertion`).
+    """
+    new_of = dict(pairs)
+    readers: dict[int, int] = dict.fromkeys(new_of, 0)
+    before: dict[int, int] = {}
+    after: dict[int, int] = {}
+    bit = 1
+    for kernel in kernels:
+        known = 0
+        for buffer in kernel.reads:
+            known |= after.get(buffer, 0)
+        before.update(dict.fromkeys(kernel.writes, known))
+        marked = [buffer for buffer in kernel.reads if buffer in new_of]
+        for buffer in marked:
+            in_place = kernel.reads[buffer] and new_of[buffer] in kernel.writes
+            readers[buffer] |= 0 if in_place else bit
+        if marked:
+            known, bit = known | bit, bit << 1
+        after.update(dict.fromkeys(kernel.writes, known))
+    return {old for old, new in pairs if readers[old] & ~before.get(new, 0)}
+
+
+def copy_first(kernels: Sequence[Kernel], copies: Mapping[int, int]) -> list[Kernel]:
+    """The same kernels on copies (old -> copy) of buffers, and what makes the copies."""
+    first = [Kernel(None, "copy", {old: False}, (copy,)) for old, copy in copies.items()]
+    rest = [
+        Kernel(one.op, one.name, {copies.get(buffer, buffer): same for buffer, same in one.reads.items()}, one.writes)
+        for one in kernels
+    ]
+    return first + rest
