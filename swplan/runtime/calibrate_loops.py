@@ -1,0 +1,142 @@
+"""Times small programs on all devices at once: what `calibrate` measures with.
+
+Emulated devices share the cores of one machine, so one device alone would look faster than it is when all work. Every
+program therefore runs on all devices, under `jax.shard_map`, in a loop whose trip count is an argument: compiled once,
+it runs for as long as it takes to drown the cost of starting it. The least of a few runs counts: whatever else
+the machine does only adds to them.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.sharding import AxisType, Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+AXIS = "devices"
+Body = Callable[..., tuple]
+"""One trip: takes what it returned the trip before."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Effort:
+    """The least that a run should take, how many there are (2 or more), and the most trips of one."""
+
+    run_s: float = 0.02
+    repeats: int = 4
+    trips: int = 20_000
+
+
+def all_devices() -> Mesh:
+    """All devices along one axis."""
+    return Mesh(np.array(jax.devices()), (AXIS,), axis_types=(AxisType.Auto,))
+
+
+def seconds_per_trip(body: Body, start: Sequence[jax.Array], mesh: Mesh, effort: Effort) -> float:
+    """Seconds of one trip of `body` while every device of the mesh does the same.
+
+    Args:
+      body: one trip, on one device.
+      start: what each device begins with.
+      mesh: the devices, along `AXIS`.
+      effort: how much to measure.
+    """
+    run = _loop(body, len(start), mesh)
+    whole = NamedSharding(mesh, P())
+    values = [jax.device_put(x, whole) for x in start]
+
+    def seconds(trips: int) -> float:
+        count = jax.device_put(jnp.int32(trips), whole)
+        begin = time.perf_counter()
+        jax.block_until_ready(run(count, *values))
+        return time.perf_counter() - begin
+
+    seconds(1)
+    idle, trips = min(seconds(0) for _ in range(3)), 4
+    while (taken := seconds(trips)) < idle + effort.run_s and trips < effort.trips:
+        trips *= 4
+    best = min(taken, *(seconds(trips) for _ in range(effort.repeats - 1)))
+    return max(best - idle, best / 10) / trips
+
+
+def _loop(body: Body, count: int, mesh: Mesh) -> Callable:
+    def local(trips: jax.Array, *values: jax.Array) -> tuple:
+        return lax.fori_loop(0, trips, lambda _, held: body(*held), values)
+
+    specs = (P(),) * count
+    return jax.jit(jax.shard_map(local, mesh=mesh, in_specs=(P(), *specs), out_specs=specs, check_vma=False))
+
+
+def fed_back(x: jax.Array, out: jax.Array) -> jax.Array:
+    """`x` with its first element replaced by that of `out`, so that no trip can be left out."""
+    first = lax.slice(out, (0,) * out.ndim, (1,) * out.ndim).reshape((1,) * x.ndim)
+    return lax.dynamic_update_slice(x, first.astype(x.dtype), (0,) * x.ndim)
+
+
+def matmul(batch: int, m: int, k: int, n: int, dtype: Any) -> tuple[Body, list[jax.Array], int]:
+    """`batch` products `[m, k] x [k, n]`; and the flops of a trip."""
+    x, w = jnp.full((batch, m, k), 0.01, dtype), jnp.full((batch, k, n), 0.01, dtype)
+    return lambda x, w: (x, fed_back(w, jnp.matmul(x, w))), [x, w], 2 * batch * m * k * n
+
+
+def elementwise(dtype: Any) -> tuple[Body, list[jax.Array], int]:
+    """Multiplications, additions, comparisons and choices in one fusion, within the cache; and how many."""
+
+    def body(x: jax.Array) -> tuple:
+        for _ in range(8):
+            x = x * 0.99 + 0.01
+            x = jnp.where(x > 0.5, x - 0.3, x + 0.2)
+        return (x,)
+
+    return body, [jnp.ones(1 << 14, dtype)], 8 * 6 << 14
+
+
+def row_sums(dtype: Any) -> tuple[Body, list[jax.Array], int]:
+    """Sums of rows of 64, within the cache; and the additions."""
+    return lambda x: (fed_back(x, jnp.sum(x, axis=1)),), [jnp.ones((256, 64), dtype)], 1 << 14
+
+
+def special(dtype: Any) -> tuple[Body, list[jax.Array], int]:
+    """One each of exp, log, tanh and rsqrt an element; and how many evaluations."""
+    return lambda x: (jnp.tanh(jnp.log(1 + jnp.exp(lax.rsqrt(x + 1)))),), [jnp.ones(1 << 13, dtype)], 4 << 13
+
+
+def stream(elements: int) -> tuple[Body, list[jax.Array], int]:
+    """One pass over an fp32 array; and the bytes that it reads and writes."""
+    return lambda x: (x * 0.99 + 0.01,), [jnp.ones(elements, jnp.float32)], 8 * elements
+
+
+def small_ops(pairs: int = 16) -> tuple[Body, list[jax.Array], int]:
+    """Products and sums of 4 x 4 matrices in turn, none fused; and how many."""
+
+    def body(x: jax.Array, w: jax.Array) -> tuple:
+        for _ in range(pairs):
+            x = lax.optimization_barrier(x @ w)
+            x = lax.optimization_barrier(x + 0.5)
+        return x, w
+
+    return body, [jnp.ones((4, 4)), jnp.full((4, 4), 0.1)], 2 * pairs
+
+
+EXCHANGES: dict[str, Callable[[jax.Array, int], jax.Array]] = {
+    "all_reduce": lambda x, size: lax.psum(x, AXIS),
+    "all_gather": lambda x, size: lax.all_gather(x[: x.shape[0] // size], AXIS, tiled=True),
+    "reduce_scatter": lambda x, size: lax.psum_scatter(x, AXIS, tiled=True),
+    "all_to_all": lambda x, size: lax.all_to_all(x.reshape(size, -1), AXIS, 0, 0),
+    "permute": lambda x, size: lax.ppermute(x, AXIS, [(i, (i + 1) % size) for i in range(size)]),
+}
+"""Of a buffer as `costmodel.collectives` counts it: the larger of what a device puts in and takes out."""
+
+
+def exchange(kind: str, size: int, buffer_bytes: int) -> tuple[Body, list[jax.Array]]:
+    """One exchange of fp32 among all `size` devices."""
+    collective = EXCHANGES[kind]
+    body = lambda x: (fed_back(x, 0.5 * collective(x, size)[:1]),)  # noqa: E731
+    return body, [jnp.ones(buffer_bytes // 4, jnp.float32)]

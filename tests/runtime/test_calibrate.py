@@ -1,0 +1,92 @@
+"""Calibration: its fit inverts the cost model, its programs do what they are timed for, its chip is whole and found."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from swplan.costmodel import COLLECTIVES, Cluster, Group, collective_time_s, load_chip
+from swplan.runtime import calibrate_loops as loops
+from swplan.runtime.calibrate import BUFFER_BYTES, DTYPES, UNITS, calibrate, fit
+from swplan.runtime.calibrate_loops import AXIS, EXCHANGES, Effort, all_devices, seconds_per_trip
+
+QUICK = Effort(run_s=0.0005, repeats=2, trips=16)
+
+
+def link(kind: str, members: int, latency_s: float, bytes_per_s: float) -> Cluster:
+    numbers = {f"network.host.{kind}_latency_s": latency_s, f"network.host.{kind}_bytes_per_s": bytes_per_s}
+    return Cluster.parse(f"host:devices={members}").replace(numbers)
+
+
+def priced(kind: str, members: int, cluster: Cluster) -> np.ndarray:
+    return collective_time_s(kind, Group(per_tier=(members,)), np.array(BUFFER_BYTES, float), cluster)[0]
+
+
+@pytest.mark.parametrize("kind", COLLECTIVES)
+@pytest.mark.parametrize("members", [2, 6, 8])
+def test_the_fit_inverts_the_cost_model(kind, members):
+    """Times that the cost model gives are priced the same by the link that is fitted to them."""
+    seconds = priced(kind, members, link(kind, members, 2e-5, 8e8))
+    latency_s, bytes_per_s = fit(kind, members, BUFFER_BYTES, seconds)
+    again = priced(kind, members, link(kind, members, latency_s, bytes_per_s))
+    np.testing.assert_allclose(again, seconds, rtol=1e-2)
+
+
+def test_the_fit_passes_between_noisy_times():
+    seconds = priced("all_gather", 8, link("all_gather", 8, 2e-5, 8e8)) * np.array([1.3, 0.8, 1.2, 0.9])
+    again = priced("all_gather", 8, link("all_gather", 8, *fit("all_gather", 8, BUFFER_BYTES, seconds)))
+    assert np.all(again / seconds < 1.5) and np.all(again / seconds > 0.6)
+
+
+def test_there_is_a_program_for_every_kind_of_collective():
+    assert set(EXCHANGES) == set(COLLECTIVES)
+
+
+@pytest.mark.parametrize("kind", COLLECTIVES)
+def test_an_exchange_is_one_collective_of_the_buffer_that_is_priced(kind):
+    mesh = all_devices()
+    body, start = loops.exchange(kind, mesh.size, 4096)
+    run = jax.jit(jax.shard_map(lambda x: body(x)[0], mesh=mesh, in_specs=P(), out_specs=P(), check_vma=False))
+    shapes = [jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=NamedSharding(mesh, P())) for x in start]
+    names = {"permute": "collective-permute"}
+    text = run.lower(*shapes).compile().as_text()
+    lines = [line for line in text.splitlines() if f" {names.get(kind, kind.replace('_', '-'))}(" in line]
+    assert len(lines) == 1
+    assert sum(x.nbytes for x in start) == 4096
+    assert f"f32[{4096 // 4}]" in text
+
+
+def test_more_trips_take_more_time_and_the_time_of_one_does_not_change():
+    mesh = all_devices()
+    body, start, _ = loops.matmul(1, 64, 64, 64, jnp.float32)
+    few = seconds_per_trip(body, start, mesh, Effort(run_s=0.004, repeats=4))
+    many = seconds_per_trip(body, start, mesh, Effort(run_s=0.02, repeats=4))
+    assert 0.2 < many / few < 5
+
+
+def test_the_devices_are_all_at_work():
+    assert all_devices().shape == {AXIS: jax.device_count()}
+
+
+@pytest.mark.slow
+def test_a_calibrated_chip_is_whole_written_and_found(tmp_path, monkeypatch):
+    monkeypatch.setenv("SWPLAN_CHIPS", str(tmp_path / "chips"))
+    said = []
+    chip = calibrate(lambda *args: said.append(args), effort=QUICK)
+    assert load_chip("host") == chip
+    assert {number.kind for number in chip.numbers.values()} == {"measured"}
+    assert {chip.numbers[key].unit for key in chip.numbers} <= set(UNITS.values())
+    for kind in set(COLLECTIVES) - {"permute"}:
+        assert f"network.host.{kind}_latency_s" in chip.numbers
+    assert set(chip.fallbacks) == {"int8", "fp8"} and set(DTYPES) <= set(chip.flops_per_s)
+    total = said[0][1]
+    assert [row[:2] for row in said] == [(done, total) for done in range(total + 1)]
+
+
+def test_nothing_is_written_unless_asked(tmp_path, monkeypatch):
+    monkeypatch.setenv("SWPLAN_CHIPS", str(tmp_path / "chips"))
+    monkeypatch.setattr("swplan.runtime.calibrate._jobs", lambda mesh, effort: [])
+    calibrate(save=False)
+    assert not (tmp_path / "chips").exists()
