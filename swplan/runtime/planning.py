@@ -60,8 +60,8 @@ def make_plan(
 
 
 def default_axes(cluster: Cluster) -> int:
-    """How many mesh axes are searched unless asked otherwise."""
-    return 2
+    """How many mesh axes are searched unless asked otherwise: two, and more for machines with more than one tier."""
+    return 3 if len(cluster.tiers) > 1 else 2
 
 
 def _write(

@@ -10,7 +10,10 @@ from math import gcd
 
 from swplan.costmodel.network import Placement
 from swplan.errors import UsageError
+from swplan.ir.graph import Op
 from swplan.ir.layout import REPLICATED, Layout
+from swplan.ir.strategy import strategies
+from swplan.passes.roles import parameter_values
 from swplan.search.decisions import Node
 from swplan.search.fold import Folded
 from swplan.search.meshes import placements
@@ -33,7 +36,7 @@ def classic(subject: Subject, name: str) -> tuple[Placement, dict[int, tuple[Opt
     sizes = tuple(n for n in (width, devices // width) if n > 1) or ((devices,) if devices > 1 else ())
     placement = placements(subject.cluster, sizes)[0]
     remark = "" if width == devices else f"only {width} of {devices} devices can share the work; the others repeat it"
-    return placement, _pins(subject.folded, name, width, len(sizes)), remark
+    return placement, _pins(subject.folded, name, width, sizes), remark
 
 
 def _width(subject: Subject, name: str, devices: int) -> int:
@@ -50,15 +53,30 @@ def _width(subject: Subject, name: str, devices: int) -> int:
     return width
 
 
-def _pins(folded: Folded, name: str, width: int, axes: int) -> dict[int, tuple[Option, ...]]:
+def _pins(folded: Folded, name: str, width: int, sizes: tuple[int, ...]) -> dict[int, tuple[Option, ...]]:
     sliced = {folded.class_of[e.source] for e, _ in folded.edges if e.target_shift}
+    weights = parameter_values(folded.decisions.graph)
     pins = {}
     for cls in range(len(folded.members)):
         node = folded.representative(cls)
         if node.key[0] == "input" and node.aval.shape:
             entries = _entries(node, name, width, cls in sliced)
-            pins[cls] = tuple(_layout(entry, axes) for entry in entries)
+            pins[cls] = tuple(_layout(entry, len(sizes)) for entry in entries)
+        elif name == "tensor_parallel" and node.op is not None:
+            pins |= _split_weights(cls, node.op, weights, sizes)
     return pins
+
+
+def _split_weights(
+    cls: int, op: Op, weights: frozenset[int], sizes: tuple[int, ...]
+) -> dict[int, tuple[Option, ...]]:
+    """A product of activations with a weight splits a dim of the weight, if one can be split."""
+    held = [i for i, value in enumerate(op.operands) if value in weights]
+    if op.rule.work.unit != "matmul" or not held:
+        return {}
+    factors = {dim[0] for dim in op.rule.operands[held[0]] if dim}
+    options = tuple(s for s in strategies(op.rule, sizes) if s and s[0] in factors)
+    return {cls: options} if options else {}
 
 
 def _layout(entry: int, axes: int) -> Layout:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import combinations, permutations
 
 from swplan.costmodel.cluster import Cluster
@@ -34,14 +34,8 @@ def factorisations(devices: int, axes: int, sizes: frozenset[int]) -> Iterator[t
 
 def placements(cluster: Cluster, sizes: tuple[int, ...]) -> list[Placement]:
     """The ways to lay axes on the tiers that differ in what some exchange costs; the last axis innermost comes first."""
-    found: dict[tuple, Placement] = {}
-    for order in permutations(reversed(range(len(sizes)))):
-        placement = Placement(cluster=cluster, sizes=sizes, order=order)
-        groups = tuple(
-            placement.group(axes) for n in range(1, len(sizes) + 1) for axes in combinations(range(len(sizes)), n)
-        )
-        found.setdefault(groups, placement)
-    return list(found.values())
+    orders = permutations(reversed(range(len(sizes))))
+    return _distinct([Placement(cluster=cluster, sizes=sizes, order=order) for order in orders])
 
 
 def candidate_meshes(cluster: Cluster, decisions: DecisionGraph, max_axes: int) -> list[Placement]:
@@ -51,3 +45,32 @@ def candidate_meshes(cluster: Cluster, decisions: DecisionGraph, max_axes: int) 
     if not shapes:
         shapes = [(cluster.devices,)] if cluster.devices > 1 else [()]
     return [placement for shape in shapes for placement in placements(cluster, shape)]
+
+
+def refined(cluster: Cluster, seeds: Iterable[Placement], sizes: frozenset[int]) -> list[Placement]:
+    """Meshes that split one axis of a seed in two, the two parts next to each other on the tiers, in both orders."""
+    found: dict[Placement, None] = {}
+    for seed in seeds:
+        for axis, size in enumerate(seed.sizes):
+            for major in sorted(n for n in sizes if size % n == 0 and size // n in sizes):
+                for placement in _split_axis(cluster, seed, axis, major):
+                    found[placement] = None
+    return list(found)
+
+
+def _split_axis(cluster: Cluster, seed: Placement, axis: int, major: int) -> list[Placement]:
+    sizes = (*seed.sizes[:axis], major, seed.sizes[axis] // major, *seed.sizes[axis + 1 :])
+    renumbered = [a + (a > axis) for a in seed.order]
+    at = seed.order.index(axis)
+    orders = [(*renumbered[:at], *pair, *renumbered[at + 1 :]) for pair in ((axis + 1, axis), (axis, axis + 1))]
+    return _distinct([Placement(cluster=cluster, sizes=sizes, order=order) for order in orders])
+
+
+def _distinct(meshes: list[Placement]) -> list[Placement]:
+    """Without those on which every exchange costs the same as on an earlier one."""
+    found: dict[tuple, Placement] = {}
+    for mesh in meshes:
+        axes = range(len(mesh.sizes))
+        groups = tuple(mesh.group(chosen) for n in range(1, len(mesh.sizes) + 1) for chosen in combinations(axes, n))
+        found.setdefault(groups, mesh)
+    return list(found.values())

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -23,14 +23,17 @@ from swplan.passes.partition import partition
 from swplan.search.decisions import DecisionGraph, decision_graph
 from swplan.search.fold import Folded, fold
 from swplan.search.lifetime import Moment, moments
-from swplan.search.meshes import candidate_meshes
+from swplan.search.meshes import candidate_meshes, refined, useful_sizes
 from swplan.search.pricing import Pricer
 from swplan.search.solver import Problem, Solution, solve, usage
-from swplan.search.space import Option, Space, problem, space
+from swplan.search.space import Option, Space, least_usage, lower_bound, problem, space
 
 Progress = Callable[[int, int, str], None]
 Pins = Mapping[int, tuple[Option, ...]]
 TIGHTENINGS = 4
+SEEDS = 3
+MESH_LIMIT_S = 20.0
+"""Most time for one mesh; what is proven by then is stated in the certificate."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,6 +109,8 @@ def find(
 ) -> Found | None:
     """The best plan, or None if nothing fits the memory of a device.
 
+    Every mesh of up to two axes is looked at; meshes of more axes are those that split an axis of the most promising ones.
+
     Args:
       max_axes: how many mesh axes at most.
       meshes: these meshes only.
@@ -113,20 +118,74 @@ def find(
       time_limit_s: for all meshes together; what is not looked at by then counts with its lower bound.
       progress: called with (meshes done, meshes, text).
     """
-    chosen = list(meshes) if meshes is not None else candidate_meshes(subject.cluster, subject.decisions, max_axes)
     deadline = time.monotonic() + time_limit_s if time_limit_s is not None else None
-    candidates: list[Candidate] = []
-    bound = np.inf
-    for done, placement in enumerate(chosen):
-        best = min((c.cost_s for c in candidates), default=np.inf)
-        if progress:
-            progress(done, len(chosen), _status(placement, best))
-        candidate, low = _solve_mesh(subject, placement, pins, best, deadline)
-        bound = min(bound, max(low, 0.0))
-        if candidate is not None:
-            candidates.append(candidate)
-    candidates.sort(key=lambda c: c.cost_s)
-    return _checked(subject, candidates, pins, bound, len(chosen))
+    hunt = Hunt(subject, pins, deadline, progress)
+    hunt.over(list(meshes) if meshes is not None else candidate_meshes(subject.cluster, subject.decisions, min(max_axes, 2)))
+    for _ in range(2, max_axes if meshes is None else 2):
+        hunt.over(refined(subject.cluster, hunt.seeds(), useful_sizes(subject.decisions, subject.cluster.devices)))
+    candidates = sorted(hunt.candidates, key=lambda c: c.cost_s)
+    return _checked(subject, candidates, pins, hunt.bound, len(hunt.seen))
+
+
+@dataclass(slots=True)
+class Hunt:
+    """The state of a search over meshes: what was found, and a bound for all that was looked at."""
+
+    subject: Subject
+    pins: Pins | None
+    deadline: float | None
+    progress: Progress | None
+    candidates: list[Candidate] = field(default_factory=list)
+    excluded: list[tuple[float, Placement]] = field(default_factory=list)
+    seen: set[Placement] = field(default_factory=set)
+    bound: float = np.inf
+
+    @property
+    def best_s(self) -> float:
+        """The cost of the best plan so far."""
+        return min((c.cost_s for c in self.candidates), default=np.inf)
+
+    def over(self, meshes: Sequence[Placement]) -> None:
+        """Looks at meshes, the most promising first."""
+        fresh = [mesh for mesh in dict.fromkeys(meshes) if mesh not in self.seen]
+        self.seen.update(fresh)
+        screened = {sizes: self.screen(sizes, fresh) for sizes in dict.fromkeys(mesh.sizes for mesh in fresh)}
+        order = sorted(fresh, key=lambda mesh: (screened[mesh.sizes][0], len(mesh.sizes)))
+        for done, mesh in enumerate(order):
+            if self.progress:
+                self.progress(done, len(order), _status(mesh, self.best_s))
+            low, fits = screened[mesh.sizes]
+            if fits:
+                self.look(mesh, low)
+            else:
+                self.excluded.append((low, mesh))
+
+    def screen(self, sizes: tuple[int, ...], meshes: Sequence[Placement]) -> tuple[float, bool]:
+        """A lower bound for all meshes of these sizes, and whether what must be held could fit at all."""
+        mesh = next(mesh for mesh in meshes if mesh.sizes == sizes)
+        area = space(self.subject.folded, _pricer(self.subject, mesh), self.pins)
+        capacity = self.subject.cluster.memory_bytes
+        return lower_bound(area), all(least_usage(area, moment) <= capacity for moment in self.subject.moments)
+
+    def look(self, mesh: Placement, low: float) -> None:
+        """Solves one mesh unless it cannot beat the best."""
+        late = self.deadline is not None and time.monotonic() > self.deadline and self.candidates
+        if low >= self.best_s or late:
+            self.bound = min(self.bound, low)
+            return
+        area = space(self.subject.folded, _pricer(self.subject, mesh), self.pins)
+        solution, stated = solve_space(self.subject, area, self.subject.cluster.memory_bytes, self.deadline)
+        self.bound = min(self.bound, max(solution.bound, low))
+        if solution.choice is not None:
+            self.candidates.append(_candidate(area, solution, stated))
+        else:
+            self.excluded.append((low, mesh))
+
+    def seeds(self) -> list[Placement]:
+        """The most promising meshes: the cheapest that fit, and those with the lowest bounds that do not."""
+        fitting = [c.placement for c in sorted(self.candidates, key=lambda c: c.cost_s)[:SEEDS]]
+        missing = sorted((e for e in self.excluded if e[0] < self.best_s), key=lambda e: (e[0], e[1].sizes, e[1].order))
+        return fitting + [mesh for _, mesh in missing[: SEEDS if fitting else 3 * SEEDS]]
 
 
 def _status(placement: Placement, best: float) -> str:
@@ -134,30 +193,8 @@ def _status(placement: Placement, best: float) -> str:
     return f"mesh {mesh}" + (f", best so far {best:.3g} s" if best < np.inf else "")
 
 
-def _solve_mesh(
-    subject: Subject, placement: Placement, pins: Pins | None, best: float, deadline: float | None
-) -> tuple[Candidate | None, float]:
-    """The best plan on one mesh (None if none is feasible, or none can beat the best by far) and a bound on its cost."""
-    area = space(subject.folded, _pricer(subject, placement), pins)
-    low = lower_bound(area)
-    late = deadline is not None and time.monotonic() > deadline and best < np.inf
-    if low >= best or late:
-        return None, low
-    solution, stated = solve_space(subject, area, subject.cluster.memory_bytes, deadline)
-    if solution.choice is None:
-        return None, solution.bound
-    return _candidate(area, solution, stated), solution.bound
-
-
 def _pricer(subject: Subject, placement: Placement) -> Pricer:
     return Pricer(subject.cluster, placement, subject.graph, subject.fused)
-
-
-def lower_bound(area: Space) -> float:
-    """The time of all ops, each split in its best way, with every exchange free."""
-    from swplan.search.space import _node_costs
-
-    return float(sum(_node_costs(area, cls).min() for cls in range(len(area.domains))))
 
 
 def solve_space(
@@ -165,7 +202,7 @@ def solve_space(
 ) -> tuple[Solution, Problem]:
     """The best choice on one mesh within a memory limit."""
     stated = problem(area, subject.moments, memory_bytes)
-    left = None if deadline is None else max(1.0, deadline - time.monotonic())
+    left = MESH_LIMIT_S if deadline is None else max(1.0, min(MESH_LIMIT_S, deadline - time.monotonic()))
     return solve(stated, time_limit_s=left), stated
 
 

@@ -132,3 +132,13 @@ def _parts(space: Space, cls: int, out: int) -> np.ndarray:
     node, options = space.folded.representative(cls), space.domains[cls]
     held = layouts_of(node.op, options, out, result=True) if node.op is not None else options
     return 1.0 / np.array([degree(layout, space.pricer.sizes) for layout in held], dtype=float)
+
+
+def lower_bound(space: Space) -> float:
+    """Seconds of all ops, each split in its best way, with every exchange free."""
+    return float(sum(_node_costs(space, cls).min() for cls in range(len(space.domains))))
+
+
+def least_usage(space: Space, moment: Moment) -> float:
+    """The fewest bytes that one device can hold at a moment, each value split as far as it can be."""
+    return float(sum(usage.min() for usage in _row(space, moment, np.inf).usage.values()))
