@@ -1,0 +1,224 @@
+"""Every model of `models/` under many plans against its unplanned step: `python -m benchmarks.models [--json FILE]`.
+
+For each: the chosen plan, the three classics and some random legal plans, on eight emulated devices. Losses of some
+steps, the optimizer's moments after the first (the gradients, scaled) and the parameters after the last are compared
+with those of `jax.jit` of the same step; the compiled program is compared with the plan, collective by collective,
+and XLA's memory with the planned peak.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import os
+import random
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+if __name__ == "__main__":  # before JAX is imported, which reads them then
+    os.environ["JAX_PLATFORMS"] = "cpu"
+    os.environ["JAX_NUM_CPU_DEVICES"] = "8"
+
+import jax
+import numpy as np
+
+import models
+import swplan
+from swplan.costmodel import Cluster
+from swplan.runtime import planning
+from swplan.runtime.precise import chosen
+from swplan.runtime.trace import Program, trace
+from swplan.search.classics import CLASSICS
+from swplan.search.meshes import placements
+from swplan.search.planner import find, subject
+from swplan.search.space import domain
+
+# Eight devices on which splitting pays even for tiny models: an op and a message cost next to nothing to start.
+CLUSTER = (
+    "host:devices=8,compute.op_overhead_s=1e-9,network.host.latency_s=1e-9,network.host.bytes_per_s=1e12,"
+    "memory.bytes=64e9"
+)
+MESHES = ((8,), (2, 4), (4, 2), (2, 2, 2))
+PINS, TRIES = 8, 50
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """How one model ran under one plan: largest relative differences, and planned over compiled memory.
+
+    Attributes:
+        losses: over all steps.
+        gradients: over the leaves of the optimizer's state after the first step, by the norm of each.
+        parameters: over the leaves of the parameters after the last step, by the norm of each.
+        differences: collectives that were not compiled as planned.
+        collectives: how many were planned.
+        memory_ratio: planned peak over XLA's.
+        seconds: to plan, compile, run and verify.
+    """
+
+    model: str
+    plan: str
+    mesh: str
+    losses: float
+    gradients: float
+    parameters: float
+    differences: int
+    collectives: int
+    memory_ratio: float
+    seconds: float
+
+    @property
+    def numeric(self) -> float:
+        """The largest of the relative differences."""
+        return max(self.losses, self.gradients, self.parameters)
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """What a run left: the loss of every step, the optimizer's state after the first, the parameters after the last."""
+
+    losses: np.ndarray
+    moments: Any
+    params: Any
+
+
+def build(reference: str, **options: Any) -> tuple[Callable, tuple[Any, Any]]:
+    """The step and the arguments of a name in `models.ALL`."""
+    module, name = reference.split(":")
+    return getattr(importlib.import_module(module), name)(**options)
+
+
+def difference(got: Any, wanted: Any) -> float:
+    """The largest relative difference of the leaves of two trees: the norm of it, over the norm of what is wanted."""
+    left, right = jax.tree.leaves(got), jax.tree.leaves(wanted)
+    return max((_leaf_difference(a, b) for a, b in zip(left, right, strict=True)), default=0.0)
+
+
+def _leaf_difference(got: Any, wanted: Any) -> float:
+    got, wanted = plain(got), plain(wanted)
+    if got.shape != wanted.shape or got.dtype != wanted.dtype:
+        return np.inf
+    distance, size = np.linalg.norm(np.ravel(got - wanted)), np.linalg.norm(np.ravel(wanted))
+    return float(distance / size if size else distance)
+
+
+def plain(leaf: Any) -> np.ndarray:
+    """A leaf as a wide NumPy array; of a typed key, its words."""
+    if jax.dtypes.issubdtype(getattr(leaf, "dtype", None), jax.dtypes.prng_key):
+        leaf = jax.random.key_data(leaf)
+    array = np.asarray(leaf)
+    return array.astype(np.float64 if array.dtype.kind in "fV" else np.int64)
+
+
+def train(step: Callable, state: Any, batch: Any, steps: int) -> History:
+    """Runs a step on a copy of `state`, which the step may take for its own."""
+    state = jax.tree.map(lambda leaf: leaf.copy(), state)
+    losses, moments = [], None
+    for _ in range(steps):
+        state, aux = step(state, batch)
+        losses.append(aux["loss"])
+        moments = jax.device_get(state.opt_state) if moments is None else moments
+    return History(np.asarray(jax.device_get(losses)), moments, jax.device_get(state.params))
+
+
+def random_plan(step: Callable, args: tuple, seed: int, cluster: str = CLUSTER) -> swplan.Plan:
+    """A legal plan that nobody would choose: some decisions drawn, the rest solved around them, on a random mesh.
+
+    Raises:
+        RuntimeError: no draw could be completed to a plan.
+    """
+    draw, target = random.Random(seed), Cluster.parse(cluster)
+    program = trace(step, args, {})
+    precision = chosen(program.graph, target.chip, "fp32")
+    prepared = subject(program.graph, target)
+    for _ in range(TRIES):
+        placement = draw.choice(placements(target, draw.choice(MESHES)))
+        classes = draw.sample(range(len(prepared.folded.members)), min(PINS, len(prepared.folded.members)))
+        nodes = {cls: prepared.folded.representative(cls) for cls in classes}
+        pins = {cls: (draw.choice(domain(node, placement.sizes)),) for cls, node in nodes.items()}
+        found = find(prepared, max_axes=3, meshes=[placement], pins=pins)
+        if found is not None:
+            return _written(prepared, program, found, precision)
+    raise RuntimeError(f"no random plan in {TRIES} draws")
+
+
+def _written(prepared: Any, program: Program, found: Any, precision: Any) -> swplan.Plan:
+    return planning._write(prepared, program, found, "random", precision, (), [])
+
+
+def plans(step: Callable, args: tuple, randoms: int, max_axes: int | None) -> Iterator[tuple[str, swplan.Plan]]:
+    """The chosen plan, the classics, and random ones, each with a name."""
+    options = {"cluster": CLUSTER, "precision": "fp32"}
+    yield "chosen", swplan.plan(step, *args, max_axes=max_axes, **options)
+    for name in CLASSICS:
+        yield name, swplan.plan(step, *args, baseline=name, **options)
+    for seed in range(randoms):
+        yield f"random {seed}", random_plan(step, args, seed)
+
+
+def measured(model: str, name: str, plan: swplan.Plan, step: Callable, args: tuple, unplanned: History) -> Row:
+    """Runs and verifies a step under one plan."""
+    start = time.perf_counter()
+    history = train(swplan.auto(step, plan=plan), *args, len(unplanned.losses))
+    conformance = swplan.verify(plan, step, *args)
+    return Row(
+        model=model.removeprefix("models."),
+        plan=name,
+        mesh=" x ".join(f"{axis} {size}" for axis, size in plan.mesh.items()),
+        losses=float(np.max(np.abs(history.losses / unplanned.losses - 1))),
+        gradients=difference(history.moments, unplanned.moments),
+        parameters=difference(history.params, unplanned.params),
+        differences=len(conformance.differences),
+        collectives=conformance.collectives,
+        memory_ratio=conformance.memory_ratio,
+        seconds=time.perf_counter() - start,
+    )
+
+
+def rows(model: str, *, randoms: int = 5, steps: int = 5, max_axes: int | None = None) -> Iterator[Row]:
+    """One model under all its plans."""
+    step, args = build(model)
+    unplanned = train(jax.jit(step), *args, steps)
+    for name, plan in plans(step, args, randoms, max_axes):
+        yield measured(model, name, plan, step, args, unplanned)
+
+
+def line(row: Row) -> str:
+    """A row of the table."""
+    numbers = f"{row.losses:9.1e} {row.gradients:9.1e} {row.parameters:10.1e}"
+    counts = f"{row.differences:7d} {row.collectives:11d} {row.memory_ratio:8.3f} {row.seconds:8.1f}"
+    return f"{row.model:26s} {row.plan:16s} {row.mesh:28s} {numbers} {counts}"
+
+
+HEAD = f"{'model':26s} {'plan':16s} {'mesh':28s} {'losses':>9s} {'gradients':>9s} {'parameters':>10s}"
+HEAD += f" {'differ':>7s} {'collectives':>11s} {'memory':>8s} {'seconds':>8s}"
+
+
+def main() -> None:
+    """The table, and the worst of every column."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("models", nargs="*", default=models.ALL, help="names as in models.ALL; all of them if absent")
+    parser.add_argument("--randoms", type=int, default=5, help="random plans for each model")
+    parser.add_argument("--steps", type=int, default=5)
+    parser.add_argument("--max-axes", type=int, default=None, help="of the chosen plan")
+    parser.add_argument("--json", metavar="FILE", help="also write all rows here")
+    options = parser.parse_args()
+    print(HEAD, flush=True)
+    found = []
+    for model in options.models:
+        for row in rows(model, randoms=options.randoms, steps=options.steps, max_axes=options.max_axes):
+            found.append(row)
+            print(line(row), flush=True)
+    print(f"\nworst numbers   {line(max(found, key=lambda row: row.numeric))}")
+    print(f"worst memory    {line(max(found, key=lambda row: abs(np.log(row.memory_ratio))))}")
+    print(f"most differ     {line(max(found, key=lambda row: row.differences))}")
+    if options.json:
+        with open(options.json, "w", encoding="utf-8") as file:
+            json.dump([asdict(row) for row in found], file, indent=1)
+
+
+if __name__ == "__main__":
+    main()
