@@ -105,7 +105,7 @@ def _near(name: str, names: list[str]) -> list[str]:
 
 def explanation_parts(found: Explanation) -> Section:
     """The explanation as parts."""
-    single = found.tensors[0] if found.tensors and found.tensors[0].name == found.name else None
+    single = next((tensor for tensor in found.tensors if tensor.name == found.name), None)
     parts = _tensor_parts(found, single) if single else _group_parts(found)
     return Section(title=f"{found.name} in the plan of {found.plan.step}", parts=parts)
 

@@ -17,7 +17,8 @@ from swplan.views.tables import (
 )
 
 TOP = 12
-REASONS = 4
+REASONS = 6
+RUNNER_UP = "runner-up"
 _PROVEN = 1e-6
 
 
@@ -91,10 +92,12 @@ def certificate_text(plan: Plan) -> str:
 
 
 def why_part(plan: Plan) -> Part:
-    """Why this plan and not another, one reason for each of the first alternatives."""
+    """Why this plan and not another: a reason for each of the alternatives, of the runners-up only the first."""
     if not plan.alternatives:
         return Text(text="No other plans were kept beside this one.")
-    reasons = tuple(f"{name_text(other)} {reason(other, plan)}" for other in plan.alternatives[:REASONS])
+    others = [other for other in plan.alternatives if name_text(other) != RUNNER_UP][:REASONS]
+    others += [other for other in plan.alternatives if name_text(other) == RUNNER_UP][:1]
+    reasons = tuple(f"{name_text(other)} {reason(other, plan)}" for other in others)
     return Section(title="Why this plan", parts=(Listing(items=reasons),))
 
 
@@ -118,7 +121,7 @@ def _difference(other: Alternative, plan: Plan) -> str:
 def name_text(other: Alternative) -> str:
     """The name of an alternative in words; one that is named by its mesh only is a runner-up."""
     by_mesh = " x ".join(f"{name}:{size}" for name, size in other.mesh)
-    return "runner-up" if other.name == by_mesh else other.name.replace("_", " ")
+    return RUNNER_UP if other.name == by_mesh else other.name.replace("_", " ")
 
 
 def mesh_part(axes: tuple[Axis, ...]) -> Part:
@@ -140,13 +143,13 @@ def _crossing(axis: Axis) -> str:
 
 def memory_parts(memory: Memory, top: int | None) -> tuple[Part, ...]:
     """The peak by role against the capacity, where the peak is, and the largest values there."""
-    roles = sorted(memory.by_role.items(), key=lambda item: -item[1])
+    roles = sorted(memory.by_role.items(), key=lambda item: (-item[1], item[0]))
     peak = Bar(label="peak", value=memory.peak_bytes, text=memory_text(memory), tone="total")
     bars = (peak, *(_role_bar(role, held, memory) for role, held in roles if held))
     where = f"The peak is at {memory.peak_op}, {source_text(memory.peak_source)}." if memory.peak_op else ""
     largest = Table(
         columns=(Column(title="largest at the peak"), Column(title="per device", numeric=True)),
-        rows=tuple((name, units.size(held)) for name, held in memory.largest[:top]),
+        rows=tuple((name or "an intermediate value", units.size(held)) for name, held in memory.largest[:top]),
     )
     return (
         Bars(bars=bars, full=memory.capacity_bytes),
@@ -156,7 +159,7 @@ def memory_parts(memory: Memory, top: int | None) -> tuple[Part, ...]:
 
 
 def _role_bar(role: str, held: int, memory: Memory) -> Bar:
-    return Bar(label=role, value=held, text=f"{units.size(held)}  {units.share(held, memory.peak_bytes)}")
+    return Bar(label=role, value=held, text=f"{units.size(held)}, {units.share(held, memory.peak_bytes)}")
 
 
 def alternative_table(plan: Plan) -> Part:
@@ -186,5 +189,10 @@ def precision_part(plan: Plan) -> Part:
     """The precision of each class of ops, and why."""
     precision = plan.precision
     scaling = "the loss is scaled" if precision.loss_scaling else "none"
-    rows = (("policy", precision.policy), *precision.classes.items(), ("loss scaling", scaling), ("why", precision.why))
+    rows = (
+        ("policy", precision.policy),
+        *sorted(precision.classes.items()),
+        ("loss scaling", scaling),
+        ("why", precision.why),
+    )
     return KeyValues(rows=tuple((key, value) for key, value in rows if value))

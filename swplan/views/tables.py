@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 
 from swplan.plan import Collective, OpCost, Plan, Tensor
@@ -12,8 +13,11 @@ from swplan.views import units
 from swplan.views.folding import fold
 from swplan.views.parts import Bar, Bars, Column, Part, Table, Text
 
-STAGES = ("forward", "backward", "optimizer")
+CAUSES = ("forward", "forward_comm", "backward", "backward_comm", "optimizer", "optimizer_comm")
 _COMM = "_comm"
+
+# The function around a function, as in "(make_step.<locals>.step)".
+_OUTER = re.compile(r"\(\S*<locals>\.")
 
 
 def layout_text(shape: Sequence[int], spec: Sequence[Sequence[str]]) -> str:
@@ -25,12 +29,19 @@ def layout_text(shape: Sequence[int], spec: Sequence[Sequence[str]]) -> str:
 def source_text(source: str) -> str:
     """A source line without the folders that lead to it: "gpt.py:88 (attention)"."""
     path, separator, rest = source.partition(".py:")
+    rest = _OUTER.sub("(", rest)
     return path.replace("\\", "/").rpartition("/")[2] + separator + rest if separator else source
 
 
 def cause_text(cause: str) -> str:
     """A cause of the breakdown in words: "backward_comm" is "backward exchanges"."""
     return cause.removesuffix(_COMM) + " exchanges" if cause.endswith(_COMM) else cause.replace("_", " ")
+
+
+def ordered_causes(*breakdowns: dict[str, float]) -> list[str]:
+    """The causes of breakdowns in the order of a step, others after these by name (JSON does not keep an order)."""
+    causes = {cause for breakdown in breakdowns for cause in breakdown}
+    return sorted(causes, key=lambda cause: (CAUSES.index(cause) if cause in CAUSES else len(CAUSES), cause))
 
 
 def shown_tensors(plan: Plan) -> list[Tensor]:
@@ -151,11 +162,11 @@ def breakdown_bars(plan: Plan) -> Bars:
             Bar(
                 label=cause_text(cause),
                 value=seconds,
-                text=f"{units.duration(seconds)}  {units.share(seconds, plan.step_time_s)}",
+                text=f"{units.duration(seconds)}, {units.share(seconds, plan.step_time_s)}",
                 tone="exchange" if cause.endswith(_COMM) else "compute",
             )
-            for cause, seconds in plan.breakdown.items()
-            if seconds
+            for cause in ordered_causes(plan.breakdown)
+            if (seconds := plan.breakdown[cause])
         ),
     )
 

@@ -13,7 +13,7 @@ from swplan.views.report import plan_parts
 
 WIDTH = 100
 BAR_WIDTH = 32
-_NARROWEST = 10
+_NARROWEST = 6
 _LABEL = 28
 _GAP = "  "
 

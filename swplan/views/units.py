@@ -46,7 +46,10 @@ def count(number: int) -> str:
 
 def share(part: float, whole: float) -> str:
     """A part of a whole: "12.3 %"."""
-    return f"{digits(100 * part / whole)} %" if whole else NOTHING
+    if not whole:
+        return NOTHING
+    percent = 100 * part / whole
+    return "<0.01 %" if 0 < percent < 0.01 else f"{digits(percent)} %"
 
 
 def ratio(value: float, reference: float) -> str:
@@ -58,11 +61,13 @@ def ratio(value: float, reference: float) -> str:
 
 
 def change(before: float, after: float) -> str:
-    """How much a number grew: "+12 %", "-40 %", "same", or a factor where it at least doubled."""
+    """How much a number grew: "+12.0 %", "-40.0 %", or a factor where it at least doubled."""
     if before == after:
         return "same"
     if not before:
         return "new"
+    if not after:
+        return "gone"
     factor = after / before
     if factor >= 2:
         return ratio(after, before)

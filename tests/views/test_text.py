@@ -1,0 +1,72 @@
+"""Text: within its columns, aligned, nothing lost, nothing that a terminal would obey."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.cells import cell_len
+
+from swplan.views.parts import Bar, Bars, Column, KeyValues, Listing, MeshAxis, Nest, Part, Section, Table, Text, clean
+from swplan.views.text import part_text, plan_text, shorten, wrap
+from tests.views import plans
+
+PARTS = {
+    Text: Text(text="words"),
+    Listing: Listing(items=("one", "two")),
+    KeyValues: KeyValues(rows=(("key", "value"),)),
+    Table: Table(columns=(Column(title="a"), Column(title="b", numeric=True)), rows=(("x", "1"),), caption="c"),
+    Bars: Bars(bars=(Bar(label="a", value=1.0, text="1 s"), Bar(label="b", value=0.0, text="0 s"))),
+    Nest: Nest(levels=(("machine", (MeshAxis(name="data", size=4),)), ("node", ())), core="device"),
+    Section: Section(title="title", parts=(Text(text="words"),)),
+}
+
+
+def test_every_kind_of_part_has_an_example():
+    assert set(PARTS) == set(Part.__args__)
+
+
+@pytest.mark.parametrize("part", PARTS.values(), ids=lambda part: type(part).__name__)
+def test_every_kind_of_part_is_drawn(part):
+    assert part_text(part).strip()
+
+
+@pytest.mark.parametrize("width", [80, 100, 160])
+@pytest.mark.parametrize("name", ["small", "deep", "bare"])
+def test_plans_keep_within_the_columns(name, width):
+    text = plan_text(plans.ALL[name](), width=width)
+    assert max(map(cell_len, text.splitlines())) <= width
+
+
+def test_hostile_text_keeps_within_the_columns_and_is_harmless():
+    text = plan_text(plans.hostile())
+    assert max(map(cell_len, text.splitlines())) <= 100
+    assert all(line.isprintable() for line in text.splitlines())
+    assert "\\x1b[31m" in text
+
+
+@given(st.text(max_size=80), st.integers(2, 30))
+def test_wrapping_loses_nothing_but_spaces(text, width):
+    shown = clean(text)
+    lines = wrap(shown, width)
+    assert "".join("".join(lines).split()) == "".join(shown.split())
+    assert all(cell_len(line) <= width for line in lines)
+
+
+@given(st.text(max_size=40), st.integers(2, 30))
+def test_shortened_text_fits(text, width):
+    assert cell_len(shorten(clean(text), width)) <= width
+
+
+def test_numbers_are_aligned_at_the_right():
+    table = Table(columns=(Column(title="n", numeric=True), Column(title="t")), rows=(("1", "a"), ("100", "b")))
+    assert part_text(table).splitlines()[2:] == ["  1  a", "100  b"]
+
+
+def test_equal_layers_are_folded():
+    text = plan_text(plans.deep())
+    assert "{0..95}/attention/qkv" in text
+    assert "layer_17" not in text
+
+
+def test_long_tables_say_what_they_leave_out():
+    text = plan_text(plans.deep())
+    assert "cheaper rows" in text
