@@ -15,7 +15,8 @@ from swplan.ir.device import DeviceOp
 from swplan.passes.instructions import LIBRARY, LOOP, Instruction
 
 _ARITHMETIC = {"add", "sub", "mul", "neg", "square", "integer_pow", "add_any", "broadcast_in_dim"}
-_MADE_OF_LITTLE = {"broadcast_in_dim", "iota"}
+_CONSTANT = "constant"
+_MADE_OF_LITTLE = {"broadcast_in_dim", "iota", _CONSTANT}
 _MANY = -1
 
 
@@ -65,6 +66,7 @@ class _Fusion:
       gone: those of them that all readers compute themselves: they never exist.
       absorbed: position of a reader -> what it computes itself.
       library: positions of the calls of a library, and of the arithmetic that they took in.
+      constant: positions of loops over constants.
     """
 
     ends: dict[int, int] = field(default_factory=dict)
@@ -72,6 +74,7 @@ class _Fusion:
     gone: set[int] = field(default_factory=set)
     absorbed: dict[int, set[int]] = field(default_factory=dict)
     library: set[int] = field(default_factory=set)
+    constant: set[int] = field(default_factory=set)
 
 
 def _plan(instructions: Sequence[Instruction], kept: set[int]) -> _Fusion:
@@ -79,7 +82,8 @@ def _plan(instructions: Sequence[Instruction], kept: set[int]) -> _Fusion:
     readers: dict[int, list[int]] = {}
     producers: dict[int, str] = {}
     for position, one in enumerate(instructions):
-        producers.update(dict.fromkeys(one.writes, one.name))
+        name = _CONSTANT if one.kind == LOOP and _is_constant(one, producers) else one.name
+        producers.update(dict.fromkeys(one.writes, name))
         for buffer in dict.fromkeys(one.reads):
             readers.setdefault(buffer, []).append(position)
     plan = _Fusion(library={position for position, one in enumerate(instructions) if one.kind == LIBRARY})
@@ -88,8 +92,14 @@ def _plan(instructions: Sequence[Instruction], kept: set[int]) -> _Fusion:
         users = readers.get(one.writes[0], [])
         if one.kind == LOOP and users:
             free = sum(producers.get(buffer) not in _MADE_OF_LITTLE for buffer in one.wide) <= 1
+            plan.constant |= {position} if producers[one.writes[0]] == _CONSTANT else set()
             _inline(plan, instructions, position, users, must_exist=one.writes[0] in kept, repeatable=free)
     return plan
+
+
+def _is_constant(one: Instruction, producers: Mapping[int, str]) -> bool:
+    """Whether a loop's result is one constant everywhere."""
+    return one.name != "iota" and all(producers.get(buffer) == _CONSTANT for buffer in one.reads)
 
 
 def _inline(
@@ -97,7 +107,8 @@ def _inline(
 ) -> None:
     """Decides about one loop: whether its readers compute it themselves. One that reads little may be in both places."""
     one = instructions[position]
-    takers = [user for user in users if _takes_in(instructions[user], user in plan.library, one, len(users))]
+    loops = {LOOP, LIBRARY} if position in plan.constant else set()
+    takers = [user for user in users if instructions[user].kind in loops or _takes_in(instructions[user], user in plan.library, one, len(users))]
     everywhere = len(takers) == len(users) and not must_exist
     ends = {plan.ends.get(instructions[user].writes[0], user) for user in takers}
     costs = one.costly and (len(ends) > 1 or _MANY in ends or not everywhere)
@@ -119,7 +130,7 @@ def _inline(
 def _takes_in(reader: Instruction, is_library: bool, one: Instruction, users: int) -> bool:
     """Whether `reader` can compute `one` inside of it."""
     if is_library:
-        return not one.reads or (users == 1 and one.name in _ARITHMETIC)
+        return users == 1 and one.name in _ARITHMETIC
     repeats = reader.name == "broadcast_in_dim" and one.costly
     return reader.kind == LOOP and not repeats
 

@@ -141,10 +141,28 @@ def _instructions(
     special = {"dot_general": _product, "conv_general_dilated": _convolution, "select_and_scatter_add": _select_and_scatter}
     if op.op.primitive in special:
         return special[op.op.primitive](work, op, producers)
-    reads = tuple(work.of(v) for v in op.operands if v not in work.program.constants)
     name = op.op.primitive
     costly = name in _EXPENSIVE or name in _REDUCTIONS
-    return [Instruction(op, name, reads, op.results, _kind(work, op), costly, _alike(work, op), _wide(work, op))]
+    made, reads = _spread(work, op)
+    return [*made, Instruction(op, name, reads, op.results, _kind(work, op), costly, _alike(work, op), _wide(work, op))]
+
+
+def _spread(work: Lowering, op: Compute) -> tuple[list[Instruction], tuple[int, ...]]:
+    """What an op reads; smaller operands of an elementwise op are broadcast first, once for each shape."""
+    reads = tuple(work.of(v) for v in op.operands if v not in work.program.constants)
+    result = work.program.values[op.results[0]].aval
+    if _kind(work, op) != LOOP or op.op.primitive in _REDUCTIONS | _SHAPING | _IN_PLACE:
+        return [], reads
+    made = []
+    for value in op.operands:
+        aval = work.program.values[value].aval
+        key = (work.of(value), aval.shape, result.shape)
+        if value in work.program.constants or aval.size == result.size or key in work.copies:
+            continue
+        work.copies[key] = work.new(value, int(result.size * aval.item_bytes))
+        made.append(Instruction(op, "broadcast_in_dim", (work.of(value),), (work.copies[key],), LOOP))
+    shapes = {work.of(v): work.program.values[v].aval.shape for v in op.operands}
+    return made, tuple(work.copies.get((read, shapes[read], result.shape), read) for read in reads)
 
 
 def _kind(work: Lowering, op: Compute) -> str:
@@ -170,7 +188,9 @@ def _alike(work: Lowering, op: Compute | Move) -> tuple[int, ...]:
 def _wide(work: Lowering, op: Compute | Move) -> tuple[int, ...]:
     values = work.program.values
     rank = len(values[op.results[0]].aval.shape)
-    return tuple(work.of(v) for v in op.operands if len(values[v].aval.shape) >= rank and v not in work.program.constants)
+    size = values[op.results[0]].aval.size
+    whole = [v for v in op.operands if len(values[v].aval.shape) >= rank and v not in work.program.constants]
+    return tuple(work.of(v) for v in whole if values[v].aval.size >= size)
 
 
 def _is_bitcast(program: DeviceProgram, op: Compute) -> bool:
