@@ -12,7 +12,9 @@ from swplan.search.decisions import DecisionGraph
 
 def useful_sizes(decisions: DecisionGraph, devices: int) -> frozenset[int]:
     """Axis sizes that divide some dim of the program: an axis of any other size could not split anything."""
-    extents = {factor.size for node in decisions.nodes if node.op for factor in node.op.rule.factors if factor.shardable}
+    extents = {
+        factor.size for node in decisions.nodes if node.op for factor in node.op.rule.factors if factor.shardable
+    }
     divisors = [n for n in range(2, devices + 1) if devices % n == 0] if devices < 10_000 else _divisors(devices)
     return frozenset(n for n in divisors if any(extent % n == 0 for extent in extents))
 
@@ -48,22 +50,21 @@ def candidate_meshes(cluster: Cluster, decisions: DecisionGraph, max_axes: int) 
 
 
 def refined(cluster: Cluster, seeds: Iterable[Placement], sizes: frozenset[int]) -> list[Placement]:
-    """Meshes that split one axis of a seed in two, the two parts next to each other on the tiers, in both orders."""
+    """Meshes that split one axis of a seed in two, the parts next to each other on the tiers, the minor one inside."""
     found: dict[Placement, None] = {}
     for seed in seeds:
         for axis, size in enumerate(seed.sizes):
             for major in sorted(n for n in sizes if size % n == 0 and size // n in sizes):
-                for placement in _split_axis(cluster, seed, axis, major):
-                    found[placement] = None
+                found[_split_axis(cluster, seed, axis, major)] = None
     return list(found)
 
 
-def _split_axis(cluster: Cluster, seed: Placement, axis: int, major: int) -> list[Placement]:
+def _split_axis(cluster: Cluster, seed: Placement, axis: int, major: int) -> Placement:
     sizes = (*seed.sizes[:axis], major, seed.sizes[axis] // major, *seed.sizes[axis + 1 :])
     renumbered = [a + (a > axis) for a in seed.order]
     at = seed.order.index(axis)
-    orders = [(*renumbered[:at], *pair, *renumbered[at + 1 :]) for pair in ((axis + 1, axis), (axis, axis + 1))]
-    return _distinct([Placement(cluster=cluster, sizes=sizes, order=order) for order in orders])
+    order = (*renumbered[:at], axis + 1, axis, *renumbered[at + 1 :])
+    return Placement(cluster=cluster, sizes=sizes, order=order)
 
 
 def _distinct(meshes: list[Placement]) -> list[Placement]:

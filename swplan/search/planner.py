@@ -31,7 +31,9 @@ from swplan.search.space import Option, Space, least_usage, lower_bound, problem
 Progress = Callable[[int, int, str], None]
 Pins = Mapping[int, tuple[Option, ...]]
 TIGHTENINGS = 4
-SEEDS = 3
+SEEDS = 2
+REFINED = 16
+"""Meshes of more than two axes that are solved; the others count with their lower bounds."""
 MESH_LIMIT_S = 20.0
 """Most time for one mesh; what is proven by then is stated in the certificate."""
 
@@ -120,9 +122,12 @@ def find(
     """
     deadline = time.monotonic() + time_limit_s if time_limit_s is not None else None
     hunt = Hunt(subject, pins, deadline, progress)
-    hunt.over(list(meshes) if meshes is not None else candidate_meshes(subject.cluster, subject.decisions, min(max_axes, 2)))
+    hunt.over(
+        list(meshes) if meshes is not None else candidate_meshes(subject.cluster, subject.decisions, min(max_axes, 2))
+    )
     for _ in range(2, max_axes if meshes is None else 2):
-        hunt.over(refined(subject.cluster, hunt.seeds(), useful_sizes(subject.decisions, subject.cluster.devices)))
+        sizes = useful_sizes(subject.decisions, subject.cluster.devices)
+        hunt.over(refined(subject.cluster, hunt.seeds(), sizes), most=REFINED)
     candidates = sorted(hunt.candidates, key=lambda c: c.cost_s)
     return _checked(subject, candidates, pins, hunt.bound, len(hunt.seen))
 
@@ -145,27 +150,35 @@ class Hunt:
         """The cost of the best plan so far."""
         return min((c.cost_s for c in self.candidates), default=np.inf)
 
-    def over(self, meshes: Sequence[Placement]) -> None:
-        """Looks at meshes, the most promising first."""
+    def over(self, meshes: Sequence[Placement], most: int | None = None) -> None:
+        """Looks at meshes, the most promising first, and at no more than `most` of those that could fit."""
         fresh = [mesh for mesh in dict.fromkeys(meshes) if mesh not in self.seen]
         self.seen.update(fresh)
-        screened = {sizes: self.screen(sizes, fresh) for sizes in dict.fromkeys(mesh.sizes for mesh in fresh)}
-        order = sorted(fresh, key=lambda mesh: (screened[mesh.sizes][0], len(mesh.sizes)))
-        for done, mesh in enumerate(order):
-            if self.progress:
-                self.progress(done, len(order), _status(mesh, self.best_s))
-            low, fits = screened[mesh.sizes]
-            if fits:
-                self.look(mesh, low)
-            else:
-                self.excluded.append((low, mesh))
-
-    def screen(self, sizes: tuple[int, ...], meshes: Sequence[Placement]) -> tuple[float, bool]:
-        """A lower bound for all meshes of these sizes, and whether what must be held could fit at all."""
-        mesh = next(mesh for mesh in meshes if mesh.sizes == sizes)
-        area = space(self.subject.folded, _pricer(self.subject, mesh), self.pins)
+        screened = self.screen(fresh)
+        order = sorted(fresh, key=lambda mesh: (*screened[mesh.sizes], len(mesh.sizes)))
         capacity = self.subject.cluster.memory_bytes
-        return lower_bound(area), all(least_usage(area, moment) <= capacity for moment in self.subject.moments)
+        fitting = [mesh for mesh in order if screened[mesh.sizes][1] <= capacity]
+        self.excluded += [(screened[mesh.sizes][0], mesh) for mesh in order if screened[mesh.sizes][1] > capacity]
+        for done, mesh in enumerate(fitting):
+            low = screened[mesh.sizes][0]
+            if most is not None and done >= most:
+                self.bound = min(self.bound, low)
+                continue
+            if self.progress:
+                self.progress(done, len(fitting), _status(mesh, self.best_s))
+            self.look(mesh, low)
+
+    def screen(self, meshes: Sequence[Placement]) -> dict[tuple[int, ...], tuple[float, float]]:
+        """By mesh sizes: a lower bound in seconds, and the fewest bytes that must be held."""
+        found: dict[tuple[int, ...], tuple[float, float]] = {}
+        for done, mesh in enumerate(meshes):
+            if mesh.sizes not in found:
+                if self.progress:
+                    self.progress(done, len(meshes), "screening meshes")
+                area = space(self.subject.folded, _pricer(self.subject, mesh), self.pins)
+                least = max((least_usage(area, moment) for moment in self.subject.moments), default=0.0)
+                found[mesh.sizes] = (lower_bound(area), least)
+        return found
 
     def look(self, mesh: Placement, low: float) -> None:
         """Solves one mesh unless it cannot beat the best."""
@@ -185,7 +198,7 @@ class Hunt:
         """The most promising meshes: the cheapest that fit, and those with the lowest bounds that do not."""
         fitting = [c.placement for c in sorted(self.candidates, key=lambda c: c.cost_s)[:SEEDS]]
         missing = sorted((e for e in self.excluded if e[0] < self.best_s), key=lambda e: (e[0], e[1].sizes, e[1].order))
-        return fitting + [mesh for _, mesh in missing[: SEEDS if fitting else 3 * SEEDS]]
+        return fitting + [mesh for _, mesh in missing[:SEEDS]]
 
 
 def _status(placement: Placement, best: float) -> str:
