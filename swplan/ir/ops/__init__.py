@@ -11,7 +11,7 @@ from swplan.ir.ops import (
     sorting,
     windows,
 )
-from swplan.ir.ops._definitions import DEFINITIONS, Definition, Local, OpSpec, bind_local, define, rule_of
+from swplan.ir.ops._definitions import DEFINITIONS, Definition, Local, OpSpec, bind_local, define, register_rule, rule_of
 
 __all__ = [
     "DEFINITIONS",
@@ -26,6 +26,7 @@ __all__ = [
     "linalg",
     "random",
     "reductions",
+    "register_rule",
     "rule_of",
     "shapes",
     "sorting",

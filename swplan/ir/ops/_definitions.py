@@ -70,6 +70,20 @@ def define(*primitives: str, localize: Any = None, lower: Any = None) -> Callabl
     return decorate
 
 
+def register_rule(primitive: str, *, localize: Any = None, lower: Any = None) -> Callable[[Any], Any]:
+    """Adds a rule for a primitive that swplan does not know: decorates a function (spec: OpSpec) -> Rule.
+
+    Args:
+      primitive: its name, as the error that asks for it prints it.
+      localize: (spec, local) -> params with which the same primitive is bound on one device's part, if they differ.
+      lower: (spec, local, operands) -> results, where one device runs another program.
+
+    Raises:
+      DuplicateKeyError: there is a rule already; names its place.
+    """
+    return define(primitive, localize=localize, lower=lower)
+
+
 def rule_of(spec: OpSpec, source: str) -> Rule:
     """The rule of an equation.
 
@@ -82,7 +96,7 @@ def rule_of(spec: OpSpec, source: str) -> Rule:
             f"swplan has no rule for the primitive '{spec.primitive}' ({shapes})\n"
             f"  at {source}\n"
             f"  To add one: @swplan.register_rule('{spec.primitive}') on a function (spec) -> swplan.Rule that names the\n"
-            f"  factors of its dims; swplan.whole_rule(...) shards nothing and is always right."
+            "  factors of its dims; swplan.whole_rule(...) shards nothing and is always right."
         )
     return DEFINITIONS[spec.primitive].rule(spec)
 
