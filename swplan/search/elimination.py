@@ -57,6 +57,13 @@ def merged(network: Network) -> tuple[list[np.ndarray], Pairs, float]:
     return nodes, pairs, base
 
 
+def distinct(table: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The first of each kind of equal rows, and the kind of every row."""
+    kinds: dict[bytes, int] = {}
+    label = np.array([kinds.setdefault(row.tobytes(), len(kinds)) for row in np.ascontiguousarray(table)], int)
+    return np.unique(label, return_index=True)[1], label
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
     """Eliminates `variable`: adds the tables `inputs`, each (slot, scope, shape to add it in), leaves one on `rest`."""

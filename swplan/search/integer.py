@@ -21,7 +21,7 @@ from highspy._core import _Highs  # its public subclass prints a banner before o
 from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import connected_components
 
-from swplan.search.elimination import Network, Pairs, evaluate, merged
+from swplan.search.elimination import Network, Pairs, distinct, evaluate, merged
 
 Usage = Mapping[int, np.ndarray]
 Limits = Sequence[tuple[Usage, float]]
@@ -30,53 +30,39 @@ SWEEPS = 20
 SCALE = 1000.0  # what the objective of the program is worth at the incumbent
 RELATIVE_GAP = 1e-9
 TOLERANCE = 1e-9
+DENSE = 1 << 15  # comparisons with fewer entries are made at once, without looking for equal rows first
 
 
-def dead_ends(network: Network, usages: Sequence[Usage]) -> list[np.ndarray]:
-    """The values of each variable that remain: the minimum over them, rows observed, is that over all.
-
-    A value falls if it has no finite partner in some neighbour, or if another is nowhere worse and uses no more.
-    """
-    nodes, pairs, _ = merged(network)
-    around: list[list[tuple[int, np.ndarray]]] = [[] for _ in nodes]
-    for (i, j), table in pairs.items():
-        around[i].append((j, table))
-        around[j].append((i, table.T))
-    kept = [np.flatnonzero(np.isfinite(node)) for node in nodes]
-    active = set(range(len(nodes)))
-    while active:
-        touched: set[int] = set()
-        for v in sorted(active):
-            views = [table[np.ix_(kept[v], kept[other])] for other, table in around[v]]
-            values = _undominated(nodes[v][kept[v]], views, [row[v][kept[v]] for row in usages if v in row])
-            if len(values) < len(kept[v]):
-                kept[v] = kept[v][values]
-                touched.update(other for other, _ in around[v])
-        active = touched
-    return kept
-
-
-def _undominated(node: np.ndarray, views: list[np.ndarray], used: list[np.ndarray]) -> np.ndarray:
-    """Which values of one variable remain, given its matrices [n, n_other] and its usage in the rows."""
-    supported = np.ones(len(node), bool)
-    for view in views:
-        supported &= np.isfinite(view).any(axis=1)
-    values = np.flatnonzero(supported)
-    worse = node[values, None] - node[None, values]
-    for view in views:
-        own = view[values]
-        with np.errstate(invalid="ignore"):
-            difference = own[:, None, :] - own[None, :, :]
-        difference[np.isnan(difference)] = np.inf  # a pair that is forbidden anyway excuses nothing
-        worse = worse + difference.min(axis=2, initial=np.inf)
+def undominated(cost: np.ndarray, tables: Sequence[np.ndarray], used: Sequence[np.ndarray]) -> np.ndarray:
+    """The values that no other replaces at no loss, whatever the others do, and at no more usage."""
+    worse = cost[:, None] - cost[None, :]
     for usage in used:
-        worse[usage[values, None] < usage[None, values]] = -np.inf
+        worse[usage[:, None] < usage[None, :]] = -np.inf
+    for table in tables:
+        worse = worse + _excess(table)
     np.fill_diagonal(worse, -np.inf)
-    for position in reversed(range(len(values))):  # one after the other: of equal values, the first stays
-        if (worse[position] >= 0).any():
-            worse[:, position] = -np.inf
-            values[position] = -1
-    return values[values >= 0]
+    fallen = []
+    for x in np.flatnonzero((worse >= 0).any(axis=1))[::-1]:  # one after the other: of equal values, the first stays
+        if (worse[x] >= 0).any():
+            worse[:, x] = -np.inf
+            fallen.append(x)
+    return np.delete(np.arange(len(cost)), fallen)
+
+
+def _excess(table: np.ndarray) -> np.ndarray:
+    """By how much row i exceeds row j, at least; where row i is infinite, it does."""
+    if table.shape[0] * table.size <= DENSE:
+        return _least_difference(table, table[:, None, :])
+    (rows, kind), (columns, _) = distinct(table), distinct(table.T)
+    small = table[np.ix_(rows, columns)]
+    least = np.concatenate([_least_difference(small, line[None, None, :]) for line in small])
+    return least[kind][:, kind]
+
+
+def _least_difference(table: np.ndarray, lines: np.ndarray) -> np.ndarray:
+    difference = lines - table[None, :, :]
+    difference[np.isnan(difference)] = np.inf  # a pair that is forbidden anyway excuses nothing
+    return difference.min(axis=2)
 
 
 @dataclass(slots=True)
@@ -102,6 +88,15 @@ class _Program:
     def matrix(self) -> csr_matrix:
         rows, columns, values = (np.concatenate(parts) for parts in zip(*self.entries, strict=True))
         return csr_matrix((values, (rows, columns)), shape=(len(self.lower), self.columns))
+
+
+def program(network: Network, rows: Limits, *, ceiling: float, until: float) -> tuple[list[int] | None, float]:
+    """By HiGHS; if it exceeds a limit within its tolerance, once more with less, under the bound of the first."""
+    choice, bound = integer_program(network, rows, ceiling=ceiling, until=until)
+    if choice is not None and not fits(rows, choice):
+        tighter = [(usage, limit - 1e-7 * abs(limit)) for usage, limit in rows]
+        choice, _ = integer_program(network, tighter, ceiling=ceiling, until=until)
+    return choice, bound
 
 
 def integer_program(
@@ -210,7 +205,7 @@ def _answer(
 
 def fits(rows: Limits, choice: Sequence[int]) -> bool:
     """Whether a choice stays within all limits."""
-    return all(_used(usage, choice) <= limit for usage, limit in rows)
+    return all(used(usage, choice) <= limit for usage, limit in rows)
 
 
 def incumbent(network: Network, rows: Limits, choices: Sequence[Sequence[int]]) -> list[int] | None:
@@ -235,7 +230,7 @@ def _improved(network: Network, rows: Limits, start: Sequence[int]) -> list[int]
         for axis, v in enumerate(scope):
             incident[v].append((table, scope, axis))
     for _ in range(SWEEPS):
-        before, room = list(choice), [limit - _used(usage, choice) for usage, limit in rows]
+        before, room = list(choice), [limit - used(usage, choice) for usage, limit in rows]
         for v, terms in enumerate(incident):
             column = _column(terms, choice)
             more = [(r, usage[v] - usage[v][choice[v]]) for r, (usage, _) in enumerate(rows) if v in usage]
@@ -250,7 +245,8 @@ def _improved(network: Network, rows: Limits, start: Sequence[int]) -> list[int]
     return choice
 
 
-def _used(usage: Usage, choice: Sequence[int]) -> float:
+def used(usage: Usage, choice: Sequence[int]) -> float:
+    """What a choice uses."""
     return math.fsum(float(vector[choice[v]]) for v, vector in usage.items())
 
 
@@ -270,11 +266,11 @@ def _mixed(network: Network, rows: Limits, best: list[int], other: Sequence[int]
         v = next((v for v in scope if part[v] >= 0), None)
         if v is not None:
             gain[part[v]] += table[tuple(other[w] for w in scope)] - table[tuple(best[w] for w in scope)]
-    used = np.zeros((len(rows), count))
+    taken = np.zeros((len(rows), count))
     for r, (usage, limit) in enumerate(rows):
         for v in (v for v in usage if part[v] >= 0):
-            used[r, part[v]] += float(usage[v][other[v]] - usage[v][best[v]]) / (abs(limit) or 1.0)
-    worth = -gain / (np.maximum(used, 0.0).sum(axis=0) + 1e-12)
+            taken[r, part[v]] += float(usage[v][other[v]] - usage[v][best[v]]) / (abs(limit) or 1.0)
+    worth = -gain / (np.maximum(taken, 0.0).sum(axis=0) + 1e-12)
     for number in np.argsort(-worth, kind="stable"):
         mixed = [int(y) if part[v] == number else x for v, (x, y) in enumerate(zip(best, other, strict=True))]
         if gain[number] < 0 and fits(rows, mixed):

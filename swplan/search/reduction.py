@@ -13,15 +13,13 @@ consistency for soft constraints, CP 2000, doi:10.1007/3-540-45349-0_30, and eli
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from swplan.search.elimination import Network, merged
-
-Usage = Mapping[int, np.ndarray]
-Limits = Sequence[tuple[Usage, float]]
+from swplan.search.elimination import Network, distinct, merged
+from swplan.search.integer import Limits, undominated
 
 ROUNDING = 1e-15  # relative error up to which an edge is a sum of a row and a column
 SMALL = 1 << 15  # sums with fewer entries are made at once, without looking for equal rows first
@@ -64,10 +62,14 @@ class _Answers:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reduced:
-    """What remains: a network over the variables `nodes` of the original, its limits, and how to go back."""
+    """What remains: a network over the variables `nodes` of the original, limits of it, and how to go back.
+
+    `rows` says which limits of the original the `limits` are; no choice exceeds the others.
+    """
 
     network: Network
     limits: Limits
+    rows: tuple[int, ...]
     nodes: tuple[int, ...]
     log: tuple[_Kept | _Follows | _Answers, ...]
 
@@ -87,6 +89,7 @@ class _Graph:
     around: dict[int, dict[int, np.ndarray]]
     usages: list[dict[int, np.ndarray]]
     limits: list[float]
+    rows: list[int]
     base: float
     log: list[_Kept | _Follows | _Answers] = field(default_factory=list)
 
@@ -130,7 +133,8 @@ def reduced(network: Network, limits: Limits = ()) -> Reduced | None:
 def _shrunk(network: Network, limits: Limits) -> _Graph | None:
     nodes, pairs, base = merged(network)
     usages = [dict(usage) for usage, _ in limits]
-    graph = _Graph(dict(enumerate(nodes)), {v: {} for v in range(len(nodes))}, usages, [x for _, x in limits], base)
+    costs, around = dict(enumerate(nodes)), {v: {} for v in range(len(nodes))}
+    graph = _Graph(costs, around, usages, [limit for _, limit in limits], list(range(len(limits))), base)
     for (i, j), table in pairs.items():
         graph.connect(i, j, table)
     dirty = set(graph.costs)
@@ -147,12 +151,12 @@ def _shrunk(network: Network, limits: Limits) -> _Graph | None:
 def _settle(graph: _Graph) -> None:
     """Drops what a limit has in constants, and limits that nothing exceeds."""
     tight = []
-    for usage, limit in zip(graph.usages, graph.limits, strict=True):
+    for usage, limit, row in zip(graph.usages, graph.limits, graph.rows, strict=True):
         constant = [v for v, vector in usage.items() if np.ptp(vector) == 0]
         limit -= math.fsum(float(usage.pop(v)[0]) for v in constant)
         if math.fsum(float(vector.max()) for vector in usage.values()) > limit:
-            tight.append((usage, limit))
-    graph.usages, graph.limits = [usage for usage, _ in tight], [limit for _, limit in tight]
+            tight.append((usage, limit, row))
+    graph.usages, graph.limits, graph.rows = ([item[part] for item in tight] for part in range(3))
 
 
 def _finished(graph: _Graph) -> Reduced | None:
@@ -171,7 +175,7 @@ def _finished(graph: _Graph) -> Reduced | None:
     network = Network(sizes=tuple(len(graph.costs[v]) for v in nodes), scopes=tuple(scopes), tables=tuple(tables))
     usages = [{number[v]: vector for v, vector in usage.items()} for usage in graph.usages]
     limits = tuple(zip(usages, graph.limits, strict=True))
-    return Reduced(network=network, limits=limits, nodes=nodes, log=tuple(graph.log))
+    return Reduced(network=network, limits=limits, rows=tuple(graph.rows), nodes=nodes, log=tuple(graph.log))
 
 
 def _structure(graph: _Graph, active: set[int]) -> set[int]:
@@ -255,13 +259,6 @@ def _product(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     return np.array([(line + right).min(axis=1) for line in left])[i][:, j]
 
 
-def distinct(table: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The first of each kind of equal rows, and the kind of every row."""
-    kinds: dict[bytes, int] = {}
-    label = np.array([kinds.setdefault(row.tobytes(), len(kinds)) for row in np.ascontiguousarray(table)], int)
-    return np.unique(label, return_index=True)[1], label
-
-
 def _dissolve(graph: _Graph, v: int) -> set[int]:
     """Removes the edges of v that are the sum of a row and a column; returns the neighbours that lost one."""
     lost = {w: parts for w in graph.around[v] if (parts := _parts(graph.around[v][w])) is not None}
@@ -291,40 +288,8 @@ def _prune(graph: _Graph, v: int) -> set[int]:
     values = np.flatnonzero(supported)
     if len(values) > 1:
         tables = [table[values] for table in graph.around[v].values()]
-        values = values[_undominated(graph.costs[v][values], tables, [u[v][values] for u in graph.usages if v in u])]
+        values = values[undominated(graph.costs[v][values], tables, [u[v][values] for u in graph.usages if v in u])]
     if len(values) == len(supported):
         return set()
     graph.keep(v, values)
     return {v, *graph.around[v]}
-
-
-def _undominated(cost: np.ndarray, tables: Sequence[np.ndarray], used: Sequence[np.ndarray]) -> np.ndarray:
-    """The values that no other replaces at no loss, whatever the others do, and at no more usage."""
-    worse = cost[:, None] - cost[None, :]
-    for usage in used:
-        worse[usage[:, None] < usage[None, :]] = -np.inf
-    for table in tables:
-        worse = worse + _excess(table)
-    np.fill_diagonal(worse, -np.inf)
-    fallen = []
-    for x in np.flatnonzero((worse >= 0).any(axis=1))[::-1]:  # one after the other: of equal values, the first stays
-        if (worse[x] >= 0).any():
-            worse[:, x] = -np.inf
-            fallen.append(x)
-    return np.delete(np.arange(len(cost)), fallen)
-
-
-def _excess(table: np.ndarray) -> np.ndarray:
-    """By how much row i exceeds row j, at least; where row i is infinite, it does."""
-    if table.shape[0] * table.size <= SMALL:
-        return _least_difference(table, table[:, None, :])
-    (rows, kind), (columns, _) = distinct(table), distinct(table.T)
-    small = table[np.ix_(rows, columns)]
-    least = np.concatenate([_least_difference(small, line[None, None, :]) for line in small])
-    return least[kind][:, kind]
-
-
-def _least_difference(table: np.ndarray, lines: np.ndarray) -> np.ndarray:
-    difference = lines - table[None, :, :]
-    difference[np.isnan(difference)] = np.inf  # a pair that is forbidden anyway excuses nothing
-    return difference.min(axis=2)

@@ -5,9 +5,6 @@ every node has a finite domain with costs, every edge a matrix of costs of the p
 strategies use together (memory). Without rows it is solved by elimination; with rows that bind, by multipliers, then by
 an integer program over what the multipliers leave open; by that alone where tables grow too large.
 
-Sources: A. Geoffrion, Lagrangean relaxation for integer programming, Mathematical Programming Study 2 (1974),
-doi:10.1007/BFb0120690; J. Kelley, The cutting-plane method for solving convex programs, J. SIAM 8 (1960),
-doi:10.1137/0108053.
 """
 
 from __future__ import annotations
@@ -18,20 +15,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.optimize import linprog
 
 from swplan.search import elimination, integer, reduction
-from swplan.search.dual import Dual, dual
+from swplan.search.dual import Dual, best_prices, charge, dearer, dual, priced, unit
 from swplan.search.elimination import Network, Order
+from swplan.search.integer import Limits
 
 RAW_WORK = 10_000_000  # entries added without reductions first
 CHEAP_WORK = 40_000_000  # entries added: about a tenth of a second; above, strategies are first thinned out
 MARGINAL_ENTRIES = 20_000_000  # the largest sum that marginals may hold at once: 160 MB
-VALUES, ROUNDS, STALLED = 2.0, 10, 1e-3
+VALUES, ROUNDS, STALLED = 2.0, 10, 0.1
 SMALL_WORK, SMALL_TABLE = 20_000_000, 1_000_000
-EVALUATIONS = 80
-BISECTIONS = 10
-BOX = 1e4  # the largest multiplier, in units of the range of costs met
+MOST = 30
+SHRUNK = 0.8
+LATE_WORK = 500_000_000
 ENOUGH = 1e-6  # relative gap at which multipliers suffice
 
 
@@ -78,7 +75,7 @@ class Solution:
         return (self.cost - self.bound) / max(abs(self.cost), np.finfo(float).tiny)
 
 
-Found = tuple[list[int] | None, float, str]  # choice, bound (at or above the cost of the choice: it is best), method
+Found = tuple[list[int] | None, float, str]  # choice, bound (at or above its cost: the choice is best), method
 
 
 def total(problem: Problem, choice: Sequence[int]) -> float:
@@ -106,7 +103,8 @@ def solve(
     solution, its bound is at least `upper_bound`, and its method "bound".
     """
     until = math.inf if time_limit_s is None else time.monotonic() + time_limit_s
-    network, rows = _network(problem), tuple(row for row in problem.rows if row.usage and row.limit < math.inf)
+    rows = tuple((row.usage, row.limit) for row in problem.rows if row.usage and row.limit < math.inf)
+    network = _network(problem)
     if any(row.limit < 0 for row in problem.rows) or _hopeless(network):
         return Solution(choice=None, cost=math.inf, bound=math.inf, method="elimination")
     plan = elimination.order(network.sizes, network.scopes, table_limit=table_limit)
@@ -153,75 +151,126 @@ def _network(problem: Problem) -> Network:
     return Network(sizes=tuple(map(len, costs)), scopes=scopes, tables=tuple(table for _, table in tables))
 
 
-def _reduced(network: Network, rows: Sequence[Row], search: _Search) -> Found:
+def _reduced(network: Network, rows: Limits, search: _Search) -> Found:
     """What remains after reductions: by elimination if the tables are small, else by bounds."""
-    small = reduction.reduced(network, _limits(rows))
+    small = reduction.reduced(network, rows)
     if small is None:
         return None, math.inf, "elimination"
-    left = [Row(usage=used, limit=limit) for used, limit in small.limits]
     plan = elimination.order(small.network.sizes, small.network.scopes, table_limit=search.table_limit)
     if plan.left or plan.work > CHEAP_WORK:
-        choice, bound, method = _by_bounds(small.network, left, search)
+        choice, bound, method = _by_bounds(small.network, small.limits, search)
     else:
-        choice, bound, method = _by_elimination(small.network, left, plan, search.until)
+        choice, bound, method = _by_elimination(small.network, small.limits, plan, search.until)
     return (None if choice is None else small.restore(choice)), bound, method
 
 
-def _by_bounds(network: Network, rows: Sequence[Row], search: _Search) -> Found:
-    """Without rows first: by messages, and by the integer program over the values that they leave open."""
-    guess = _guess(network, search)
-    if rows and (guess.choice is None or not integer.fits(_limits(rows), guess.choice)):
-        return _core(network, rows, search)
-    top = min(guess.cost, search.ceiling)
-    if guess.bound >= top:
-        return guess.choice, guess.bound, "bounds"
-    kept = _within(guess.messages, (top - guess.messages.bound) * (1 + 1e-9))
-    choice, bound, method = _core(elimination.restrict(network, kept), _restricted(rows, kept), search)
-    choice = _better(network, guess.choice, _full(choice, kept))
-    return choice, max(guess.bound, min(bound, top)), method
+def _by_bounds(network: Network, rows: Limits, search: _Search) -> Found:
+    """Values near the bound first, then what they leave open."""
+    best = _by_messages(network, (), search)
+    if rows and best.choice is not None and not integer.fits(rows, best.choice):
+        best = _by_messages(network, rows, search)
+    top = min(best.cost, search.ceiling)
+    if _proven(top, best.bound, rows):
+        return best.choice, best.bound, "bounds"
+    kept, search = _within(best.messages, top), replace(search, ceiling=top)
+    finish = _reduced if sum(map(len, kept)) < SHRUNK * sum(network.sizes) else _rest
+    choice, bound, method = finish(elimination.restrict(network, kept), _restricted(rows, kept), search)
+    return _better(network, best.choice, _full(choice, kept)), max(best.bound, min(bound, top)), method
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Guess:
-    """What guessing the gap led to: a choice, a bound on all, and the messages."""
+@dataclass(slots=True, kw_only=True)
+class _Best:
+    """What messages led to: a choice, a bound on all, the messages and the prices of rows that they include."""
 
-    choice: list[int] | None
-    cost: float
-    bound: float
     messages: Dual
+    choice: list[int] | None = None
+    cost: float = math.inf
+    bound: float = -math.inf
+
+    def improve(self, network: Network, choice: list[int] | None, bound: float) -> None:
+        """Takes in a choice, if it is better, and a bound, if it is."""
+        self.choice = _better(network, self.choice, choice)
+        self.cost = math.inf if self.choice is None else elimination.evaluate(network, self.choice)
+        self.bound = min(max(self.bound, bound), self.cost)
 
 
-def _guess(network: Network, search: _Search) -> _Guess:
+def _by_messages(network: Network, rows: Limits, search: _Search) -> _Best:
     """Solves exactly over the values within a margin of the bound; a choice that costs no more than this is the best.
 
     The margin is where there are few values for each variable, more after every success and fewer after a failure.
     """
-    messages, values = dual(network), VALUES
-    choice, cost, bound, before = None, math.inf, -math.inf, -math.inf
-    while True:
-        messages.ascend(ROUNDS)
-        top = min(cost, search.ceiling)
-        margin = min(_margin(messages.above, values), (top - messages.bound) * (1 + 1e-9))
-        kept = _within(messages, margin)
-        solved, found = _small(elimination.restrict(network, kept))
-        values *= 1.5 if solved else 0.7
-        choice = _better(network, choice, _full(found, kept))
-        cost = math.inf if choice is None else elimination.evaluate(network, choice)
-        bound = max(bound, messages.bound + (margin if solved else 0.0))
-        top, gain, before = min(cost, search.ceiling), messages.bound - before, messages.bound
-        stalled = gain <= STALLED * (top - before if top < math.inf else abs(before))
-        if bound >= top or stalled or time.monotonic() > search.until:
-            return _Guess(choice=choice, cost=cost, bound=min(bound, cost), messages=messages)
+    best, values, prices, before = _Best(messages=dual(network)), VALUES, np.zeros(len(rows)), -math.inf
+    anchors = _lightest(network, rows, search)
+    if anchors is None:
+        best.bound = math.inf
+        return best
+    best.improve(network, integer.incumbent(network, rows, anchors), -math.inf)
+    for _ in range(MOST):
+        best.messages.ascend(ROUNDS)
+        low, top = best.messages.bound, min(best.cost, search.ceiling)
+        reach = min(low + _margin(best.messages.above, values), top)
+        kept = _with(_within(best.messages, reach), [*anchors, best.choice])
+        found = _small(elimination.restrict(network, kept), _restricted(rows, kept), reach >= top, search)
+        values *= 0.7 if found is None else 1.5
+        if found is not None:
+            best.improve(network, _full(found[0], kept), min(reach, found[1]))
+            prices = _reprice(best.messages, rows, prices, found[2])
+        top, gain, before = min(best.cost, search.ceiling), low - before, low
+        stalled = not rows and gain <= STALLED * (top - low if top < math.inf else abs(low))
+        if _proven(top, best.bound, rows) or stalled or time.monotonic() > search.until:
+            break
+    best.messages.ascend(1)
+    return best
 
 
-def _within(messages: Dual, margin: float) -> list[np.ndarray]:
-    """The values that are within a margin of the bound."""
-    return [np.flatnonzero(above <= margin) for above in messages.above]
+def _lightest(network: Network, rows: Limits, search: _Search) -> list[list[int]] | None:
+    """Choices that use least of each row and of all together; None if some row is out of reach."""
+    found = []
+    for some in [*((row,) for row in rows), rows] if len(rows) > 1 else [rows] * len(rows):
+        free = priced(network, some, [1.0] * len(some), free=True)
+        choice, bound, _ = _reduced(free, (), replace(search, ceiling=math.inf))
+        least = bound if choice is None else min(bound, elimination.evaluate(free, choice))
+        if least > sum(limit / unit(limit) for _, limit in some) + 1e-9:
+            return None
+        found += [] if choice is None else [choice]
+    return found
 
 
-def _full(choice: list[int] | None, kept: Sequence[np.ndarray]) -> list[int] | None:
-    """A choice among kept values as one among all."""
-    return None if choice is None else [int(values[x]) for values, x in zip(kept, choice, strict=True)]
+def _small(
+    network: Network, rows: Limits, exact: bool, search: _Search
+) -> tuple[list[int] | None, float, np.ndarray | None] | None:
+    """A choice, a bound and the prices of rows, by elimination; None if that is too much work."""
+    small = reduction.reduced(network, rows)
+    if small is None:
+        return None, math.inf, None
+    plan = elimination.order(small.network.sizes, small.network.scopes, table_limit=SMALL_TABLE)
+    if plan.left or plan.work > SMALL_WORK / (1 + 4 * len(small.limits)):
+        return None
+    choice, bound, charged = _lagrangian(small.network, small.limits, plan, search.until)
+    if exact:
+        choice, bound, _ = _by_elimination(small.network, small.limits, plan, search.until)
+    prices = np.zeros(len(rows))
+    for row, (_, limit), price in zip(small.rows, small.limits, charged, strict=True):
+        prices[row] = price / unit(limit)
+    return None if choice is None else small.restore(choice), bound, prices
+
+
+def _reprice(messages: Dual, rows: Limits, old: np.ndarray, new: np.ndarray | None) -> np.ndarray:
+    """Puts new prices for a unit of usage into the costs, if there are any."""
+    if new is None or np.array_equal(old, new):
+        return old
+    costs: dict[int, np.ndarray] = {}
+    for (usage, _), more in zip(rows, new - old, strict=True):
+        for v, vector in usage.items():
+            costs[v] = costs.get(v, 0.0) + more * vector
+    messages.add(costs, -sum(more * limit for (_, limit), more in zip(rows, new - old, strict=True)))
+    return new
+
+
+def _within(messages: Dual, ceiling: float) -> list[np.ndarray]:
+    """The values with which a choice can be as cheap as the ceiling."""
+    reach = ceiling - messages.bound + 1e-9 * abs(ceiling) if ceiling < math.inf else math.inf
+    return [np.flatnonzero(above <= reach) for above in messages.above]
 
 
 def _margin(above: Sequence[np.ndarray], values: float) -> float:
@@ -230,72 +279,69 @@ def _margin(above: Sequence[np.ndarray], values: float) -> float:
     return float(everything[min(int(values * len(above)), len(everything) - 1)])
 
 
-def _small(network: Network) -> tuple[bool, list[int] | None]:
-    """Whether a network could be solved with little work, and its best choice."""
-    small = reduction.reduced(network)
-    if small is None:
-        return True, None
-    plan = elimination.order(small.network.sizes, small.network.scopes, table_limit=SMALL_TABLE)
-    if plan.left or plan.work > SMALL_WORK:
-        return False, None
-    choice, _ = elimination.minimise(small.network, plan)
-    return True, None if choice is None else small.restore(choice)
+def _with(kept: Sequence[np.ndarray], choices: Sequence[list[int] | None]) -> list[np.ndarray]:
+    """The values kept and those of some choices."""
+    columns = np.array([choice for choice in choices if choice is not None], int).reshape(-1, len(kept)).T
+    return [np.union1d(values, more) for values, more in zip(kept, columns, strict=True)]
 
 
-def _core(network: Network, rows: Sequence[Row], search: _Search) -> Found:
-    """By the integer program."""
-    start = integer.incumbent(network, _limits(rows), [[0] * len(network.sizes)])
-    ceiling = math.inf if start is None else elimination.evaluate(network, start)
-    choice, bound, method = _by_program(network, rows, ceiling=ceiling, until=search.until)
-    return _better(network, start, choice), bound, method
+def _full(choice: list[int] | None, kept: Sequence[np.ndarray]) -> list[int] | None:
+    """A choice among kept values as one among all."""
+    return None if choice is None else [int(values[x]) for values, x in zip(kept, choice, strict=True)]
 
 
-def _restricted(rows: Sequence[Row], kept: Sequence[np.ndarray]) -> list[Row]:
-    """The rows over the strategies `kept[node]` only."""
-    return [replace(row, usage={v: vector[kept[v]] for v, vector in row.usage.items()}) for row in rows]
+def _restricted(rows: Limits, kept: Sequence[np.ndarray]) -> Limits:
+    """The rows over the values `kept[v]` only."""
+    return [({v: vector[kept[v]] for v, vector in usage.items()}, limit) for usage, limit in rows]
 
 
-def _rest(network: Network, rows: Sequence[Row], ceiling: float, until: float) -> Found:
-    """By the integer program, after reductions."""
-    small = reduction.reduced(network, _limits(rows))
+def _rest(network: Network, rows: Limits, search: _Search) -> Found:
+    """By elimination, if the tables can be held at all and no row binds; else by the integer program."""
+    small = reduction.reduced(network, rows)
     if small is None:
         return None, math.inf, "elimination"
-    left = [Row(usage=used, limit=limit) for used, limit in small.limits]
-    choice, bound, method = _by_program(small.network, left, ceiling=ceiling, until=until)
+    plan = elimination.order(small.network.sizes, small.network.scopes, table_limit=search.table_limit)
+    if not small.limits and not plan.left and plan.work <= LATE_WORK:
+        choice, bound, method = _by_elimination(small.network, (), plan, search.until)
+    else:
+        start = integer.incumbent(small.network, small.limits, [[0] * len(small.nodes)])
+        ceiling = min(search.ceiling, math.inf if start is None else elimination.evaluate(small.network, start))
+        choice, bound = integer.program(small.network, small.limits, ceiling=ceiling, until=search.until)
+        choice, method = _better(small.network, start, choice), "integer program"
     return (None if choice is None else small.restore(choice)), bound, method
 
 
-def _by_program(network: Network, rows: Sequence[Row], *, ceiling: float, until: float) -> Found:
-    """By HiGHS; if it exceeds a limit within its tolerance, once more with less, under the bound of the first."""
-    limits = _limits(rows)
-    choice, bound = integer.integer_program(network, limits, ceiling=ceiling, until=until)
-    if choice is not None and not integer.fits(limits, choice):
-        tighter = [(used, limit - 1e-7 * abs(limit)) for used, limit in limits]
-        choice, _ = integer.integer_program(network, tighter, ceiling=ceiling, until=until)
-    return choice, bound, "integer program"
-
-
-def _limits(rows: Sequence[Row]) -> list[tuple[Mapping[int, np.ndarray], float]]:
-    return [(row.usage, row.limit) for row in rows]
-
-
-def _by_elimination(network: Network, rows: Sequence[Row], plan: Order, until: float) -> Found:
-    """Exact if the rows do not bind; else multipliers, and the program over what their bound leaves open."""
-    first, _ = elimination.minimise(network, plan)
-    if first is None or integer.fits(_limits(rows), first):
-        return first, math.inf, "elimination"
-    lightest = [elimination.minimise(_priced(network, [row], [_unit(row)], free=True), plan)[0] for row in rows]
-    if not all(integer.fits(_limits([row]), choice) for row, choice in zip(rows, lightest, strict=True)):
-        return None, math.inf, "elimination"
-    choices, bound, multipliers = _multipliers(network, rows, plan, [first, *lightest], until)
-    choices += _dearer(network, rows, plan, multipliers) if len(rows) > 1 else []
-    best = integer.incumbent(network, _limits(rows), choices)
+def _by_elimination(network: Network, rows: Limits, plan: Order, until: float) -> Found:
+    """Exact if the rows do not bind; else by prices, and the program over what their bound leaves open."""
+    best, bound, prices = _lagrangian(network, rows, plan, until)
     cost = math.inf if best is None else elimination.evaluate(network, best)
-    if best is not None and cost - bound <= ENOUGH * abs(cost):
-        return best, bound, "lagrangian"
-    kept = _open(_priced(network, rows, multipliers), plan, cost + _charge(rows, multipliers))
-    better, proven, method = _rest(elimination.restrict(network, kept), _restricted(rows, kept), cost, until)
+    if _proven(cost, bound, rows):
+        return best, bound, "lagrangian" if prices.any() else "elimination"
+    kept = _open(priced(network, rows, prices), plan, cost + charge(rows, prices))
+    search = _Search(table_limit=0, until=until, ceiling=cost)
+    better, proven, method = _rest(elimination.restrict(network, kept), _restricted(rows, kept), search)
     return _better(network, best, _full(better, kept)), max(bound, proven), method
+
+
+def _lagrangian(
+    network: Network, rows: Limits, plan: Order, until: float
+) -> tuple[list[int] | None, float, np.ndarray]:
+    """A choice, a bound and the prices of rows that give it."""
+    free = np.zeros(len(rows))
+    first, _ = elimination.minimise(network, plan)
+    if first is None or integer.fits(rows, first):
+        return first, math.inf, free
+    lightest = [elimination.minimise(priced(network, [row], [1.0], free=True), plan)[0] for row in rows]
+    if not all(integer.fits([row], choice) for row, choice in zip(rows, lightest, strict=True)):
+        return None, math.inf, free
+    choices, bound, prices = best_prices(network, rows, plan, [first, *lightest], until)
+    choices += dearer(network, rows, plan, prices) if len(rows) > 1 else []
+    return integer.incumbent(network, rows, choices), bound, prices
+
+
+def _proven(cost: float, bound: float, rows: Limits) -> bool:
+    """Whether a bound is so near a cost that nothing need be done; prices cannot close the gap wholly."""
+    return bound >= cost or bound >= cost - ENOUGH * abs(cost) * bool(rows)
 
 
 def _better(network: Network, *choices: list[int] | None) -> list[int] | None:
@@ -304,78 +350,10 @@ def _better(network: Network, *choices: list[int] | None) -> list[int] | None:
     return min(found, key=lambda choice: elimination.evaluate(network, choice), default=None)
 
 
-def _priced(network: Network, rows: Sequence[Row], multipliers: Sequence[float], free: bool = False) -> Network:
-    """The network with usage at a price: `multipliers[r]` seconds for a whole limit; `free`: no other cost."""
-    tables = [np.where(np.isfinite(table), 0.0, np.inf) for table in network.tables] if free else list(network.tables)
-    slot = {scope[0]: position for position, scope in enumerate(network.scopes) if len(scope) == 1}
-    for row, multiplier in zip(rows, multipliers, strict=True):
-        price = multiplier / _unit(row)
-        for node, vector in row.usage.items():
-            tables[slot[node]] = tables[slot[node]] + price * vector
-    return replace(network, tables=tuple(tables))
-
-
-def _unit(row: Row) -> float:
-    return abs(row.limit) or 1.0
-
-
-def _charge(rows: Sequence[Row], multipliers: Sequence[float]) -> float:
-    """What a choice pays in a priced network that uses every limit in full."""
-    return sum(float(price) * row.limit / _unit(row) for row, price in zip(rows, multipliers, strict=True))
-
-
-def _multipliers(
-    network: Network, rows: Sequence[Row], plan: Order, choices: Sequence[list[int]], until: float
-) -> tuple[list[list[int]], float, np.ndarray]:
-    """All choices met, the best bound, its multipliers: Kelley's method on the concave dual."""
-    met, bound, best = list(choices), -math.inf, np.zeros(len(rows))
-    points = [_point(network, rows, choice) for choice in met]
-    for _ in range(EVALUATIONS):
-        multipliers, ceiling = _highest(points)
-        choice, least = elimination.minimise(_priced(network, rows, multipliers), plan)
-        value = least - _charge(rows, multipliers)
-        if value > bound:
-            bound, best = value, multipliers
-        if ceiling - bound <= 1e-9 * abs(ceiling) or choice in met or time.monotonic() > until:
-            break
-        met.append(choice)
-        points.append(_point(network, rows, choice))
-    return met, bound, best
-
-
-def _dearer(network: Network, rows: Sequence[Row], plan: Order, multipliers: np.ndarray) -> list[list[int]]:
-    """Best choices at a little more than the given multipliers: by bisection, down to where a choice just fits."""
-    low, high, found = 0.0, 1.0, []
-    for _ in range(BISECTIONS):
-        middle = (low + high) / 2
-        choice, _ = elimination.minimise(_priced(network, rows, (1 + middle) * multipliers), plan)
-        low, high = (low, middle) if integer.fits(_limits(rows), choice) else (middle, high)
-        found.append(choice)
-    return found
-
-
-def _point(network: Network, rows: Sequence[Row], choice: Sequence[int]) -> np.ndarray:
-    """The cost of a choice, and for each row by how much it exceeds the limit, in units of the limit."""
-    excess = [(usage(row, choice) - row.limit) / _unit(row) for row in rows]
-    return np.array([elimination.evaluate(network, choice), *excess])
-
-
-def _highest(points: Sequence[np.ndarray]) -> tuple[np.ndarray, float]:
-    """The multipliers at which the least of the lines cost + multipliers @ excess is highest, and that height."""
-    table = np.array(points)
-    scale = float(np.ptp(table[:, 0])) or abs(float(table[0, 0])) or 1.0
-    lines = np.hstack([-table[:, 1:], np.ones((len(table), 1))])
-    heights = (table[:, 0] - table[0, 0]) / scale
-    aim = np.append(np.zeros(table.shape[1] - 1), -1.0)
-    box = [(0.0, BOX)] * (table.shape[1] - 1) + [(None, None)]
-    found = linprog(aim, A_ub=lines, b_ub=heights, bounds=box).x
-    return found[:-1] * scale, float(found[-1] * scale + table[0, 0])
-
-
-def _open(priced: Network, plan: Order, ceiling: float) -> list[np.ndarray]:
-    """The strategies with which the priced network can stay at or below `ceiling`: no other is in a better choice."""
-    largest = max((math.prod(step.shape) * priced.sizes[step.variable] for step in plan.steps), default=0)
+def _open(network: Network, plan: Order, ceiling: float) -> list[np.ndarray]:
+    """The values with which a network can stay at or below `ceiling`: no other is in a better choice."""
+    largest = max((math.prod(step.shape) * network.sizes[step.variable] for step in plan.steps), default=0)
     if not math.isfinite(ceiling) or largest > MARGINAL_ENTRIES:
-        return [np.arange(size) for size in priced.sizes]
+        return [np.arange(size) for size in network.sizes]
     margin = ceiling + 1e-9 * abs(ceiling)
-    return [np.flatnonzero(least <= margin) for least in elimination.marginals(priced, plan)]
+    return [np.flatnonzero(least <= margin) for least in elimination.marginals(network, plan)]

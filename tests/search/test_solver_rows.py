@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from swplan.search import elimination, integer, solver
+from swplan.search import elimination, solver
 from swplan.search.bruteforce import brute_force
 from swplan.search.solver import Problem, Row, Solution, solve, total, usage
 
@@ -73,19 +73,6 @@ def test_any_problem(shape, flavour, rows, seed):
     agree(problem_of(shape, flavour, rows, seed))
 
 
-@pytest.mark.parametrize("flavour", FLAVOURS)
-@pytest.mark.parametrize("shape", EDGES)
-@pytest.mark.parametrize("seed", range(8))
-def test_dead_ends_preserve_the_minimum(shape, flavour, seed):
-    problem = problem_of(shape, flavour, seed % 3, seed)
-    network = solver._network(Problem(costs=problem.costs, edges=problem.edges))
-    kept = integer.dead_ends(network, [row.usage for row in problem.rows])
-    best, costs = brute_force(problem).cost, [cost.copy() for cost in problem.costs]
-    for cost, values in zip(costs, kept, strict=True):
-        cost[np.setdiff1d(np.arange(len(cost)), values)] = np.inf
-    assert brute_force(Problem(costs=tuple(costs), edges=problem.edges, rows=problem.rows)).cost == pytest.approx(best)
-
-
 @pytest.mark.parametrize("shape", EDGES)
 @pytest.mark.parametrize("flavour", FLAVOURS)
 def test_marginals_are_the_best_with_each_value(shape, flavour):
@@ -97,11 +84,6 @@ def test_marginals_are_the_best_with_each_value(shape, flavour):
             costs = [cost.copy() for cost in problem.costs]
             costs[node][np.arange(len(least)) != value] = np.inf
             assert found == pytest.approx(brute_force(Problem(costs=tuple(costs), edges=problem.edges)).cost)
-
-
-def test_of_equal_strategies_the_first_stays():
-    network = elimination.Network(sizes=(4,), scopes=((0,),), tables=(np.array([2.0, 1.0, 1.0, 3.0]),))
-    assert [list(values) for values in integer.dead_ends(network, [])] == [[1]]
 
 
 @pytest.mark.parametrize("limit", [-1.0, 0.0, 1.5])
