@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
-import time
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +13,7 @@ import typer
 
 from swplan.errors import UsageError
 from swplan.views.html import page
-from swplan.views.parts import Part
+from swplan.views.parts import Part, clean
 from swplan.views.text import WIDTH, part_text
 
 STDOUT = "-"
@@ -78,15 +78,12 @@ def progress() -> Iterator[Report]:
     console = Console(stderr=True)
     columns = (SpinnerColumn(), BarColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
     bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
-    task = bar.add_task("", total=None)
-    start = time.monotonic()
-
-    def report(done: int, total: int, text: str) -> None:
-        bar.update(task, completed=done, total=total, description=text)
-        if time.monotonic() - start > QUIET_S:
-            bar.start()
-
+    task = bar.add_task("reading the program", total=None)
+    patience = threading.Timer(QUIET_S, bar.start)
+    patience.start()
     try:
-        yield report
+        yield lambda done, total, text: bar.update(task, completed=done, total=total, description=clean(text))
     finally:
+        patience.cancel()
+        patience.join()
         bar.stop()

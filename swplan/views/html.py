@@ -12,7 +12,7 @@ from swplan.views.style import STYLE
 from swplan.views.text import part_text, plan_text
 
 TOP = 100
-_FOLD_ROWS = 25
+_FOLD_ROWS = 12
 
 
 def plan_html(plan: Plan) -> str:

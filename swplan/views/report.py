@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from swplan.plan import Alternative, Axis, Memory, Plan
 from swplan.views import units
+from swplan.views.folding import fold
 from swplan.views.parts import Bar, Bars, Column, KeyValues, Listing, MeshAxis, Nest, Part, Section, Table, Text
 from swplan.views.tables import (
     breakdown_bars,
@@ -142,19 +143,28 @@ def _crossing(axis: Axis) -> str:
 
 
 def memory_parts(memory: Memory, top: int | None) -> tuple[Part, ...]:
-    """The peak by role against the capacity, where the peak is, and the largest values there."""
-    roles = sorted(memory.by_role.items(), key=lambda item: (-item[1], item[0]))
+    """The peak against the capacity, then by role, where the peak is, and the largest values there."""
     peak = Bar(label="peak", value=memory.peak_bytes, text=memory_text(memory), tone="total")
-    bars = (peak, *(_role_bar(role, held, memory) for role, held in roles if held))
-    where = f"The peak is at {memory.peak_op}, {source_text(memory.peak_source)}." if memory.peak_op else ""
-    largest = Table(
-        columns=(Column(title="largest at the peak"), Column(title="per device", numeric=True)),
-        rows=tuple((name or "an intermediate value", units.size(held)) for name, held in memory.largest[:top]),
-    )
+    roles = sorted(memory.by_role.items(), key=lambda item: (-item[1], item[0]))
+    by_role = tuple(_role_bar(role, held, memory) for role, held in roles if held)
+    where = f"The peak is at {memory.peak_op}, {source_text(memory.peak_source)}."
     return (
-        Bars(bars=bars, full=memory.capacity_bytes),
-        *((Text(text=where),) if where else ()),
-        *((largest,) if memory.largest else ()),
+        Bars(bars=(peak,), full=memory.capacity_bytes),
+        *((Bars(bars=by_role, full=memory.peak_bytes),) if by_role else ()),
+        *((Text(text=where),) if memory.peak_op else ()),
+        *((_largest_table(memory, top),) if memory.largest else ()),
+    )
+
+
+def _largest_table(memory: Memory, top: int | None) -> Table:
+    """The largest values at the peak, equal ones in one row."""
+    groups = fold(memory.largest, lambda item: item[0] or "an intermediate value", lambda item: item[1], least=2)
+    return Table(
+        columns=(
+            Column(title="largest at the peak"),
+            *(Column(title=title, numeric=True) for title in ("values", "each, per device")),
+        ),
+        rows=tuple((name, units.count(len(held)), units.size(held[0][1])) for name, held in groups[:top]),
     )
 
 

@@ -27,8 +27,8 @@ STYLE = (
 .swplan p{margin:.4em 0 .9em;max-width:75ch;overflow-wrap:anywhere}
 .swplan ul{margin:.3em 0;padding-left:1.2em;max-width:80ch}
 .swplan li{margin:.15em 0;overflow-wrap:anywhere}
-.swplan dl{display:grid;grid-template-columns:max-content 1fr;gap:.25em 1.4em;margin:.5em 0}
-.swplan dt{color:var(--soft);margin:0}
+.swplan dl{display:grid;grid-template-columns:fit-content(14em) 1fr;gap:.25em 1.4em;margin:.5em 0}
+.swplan dt{color:var(--soft);margin:0;overflow-wrap:anywhere}
 .swplan dd{margin:0;overflow-wrap:anywhere}
 .swplan .scroll{overflow-x:auto;max-width:100%}
 .swplan table{border-collapse:collapse;width:100%;margin:.3em 0;font-size:13.5px;border:0;color:inherit;
@@ -41,7 +41,7 @@ STYLE = (
 .swplan tr.why td{padding-top:0;padding-bottom:.6em;color:var(--soft);max-width:none;font-size:12.5px}
 .swplan .number{text-align:right;white-space:nowrap;font-variant-numeric:tabular-nums}
 .swplan th.number{white-space:nowrap}
-.swplan .bars+p{margin-top:.9em}
+.swplan .bars+p,.swplan .bars+.bars{margin-top:.9em}
 .swplan th:last-child,.swplan td:last-child{padding-right:.3em}
 .swplan .note{color:var(--soft);font-size:13px}
 .swplan .bars{display:grid;grid-template-columns:max-content minmax(120px,1fr) max-content;gap:.35em 1em;

@@ -1,6 +1,8 @@
 """The verbs that plan, with a planner that only writes down what it is asked: programs, settings, sweeps, mistakes."""
 
 import json
+import sys
+import types
 from pathlib import Path
 
 import pytest
@@ -147,3 +149,14 @@ def test_too_large_sweeps(run, planned):
     values = ",".join(map(str, range(20)))
     assert run("whatif", "user:make", *CLUSTER, "--sweep", f"width={values}", "--sweep", f"batch={values}")[0] == 2
     assert not planned
+
+
+def test_calibrate_and_demo_are_passed_on(run, monkeypatch):
+    calibration = types.ModuleType("swplan.runtime.calibrate")
+    calibration.calibrate = lambda report: report(1, 2, "matmul") or "host.toml written"
+    demonstration = types.ModuleType("swplan.demo")
+    demonstration.main = lambda: print("demo ran")
+    monkeypatch.setitem(sys.modules, "swplan.runtime.calibrate", calibration)
+    monkeypatch.setitem(sys.modules, "swplan.demo", demonstration)
+    assert run("calibrate")[:2] == (0, "host.toml written\n")
+    assert run("demo")[:2] == (0, "demo ran\n")
