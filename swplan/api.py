@@ -17,10 +17,11 @@ from swplan.passes.precision import POLICIES
 from swplan.plan import Plan
 from swplan.runtime.conformance import Conformance
 from swplan.runtime.planning import make_plan
-from swplan.runtime.precise import planned_precision
+from swplan.runtime.precise import chosen
+from swplan.runtime.prepare import prepare
 from swplan.runtime.rehearsal import rehearsed
 from swplan.runtime.step import PlannedStep, check, planned_step
-from swplan.runtime.trace import Program, Statics, signature_of, trace
+from swplan.runtime.trace import Statics, signature_of
 from swplan.search.planner import Progress
 
 
@@ -79,10 +80,18 @@ def plan(
     step = getattr(step, "undecorated", step)
     statics = _statics(static_argnums, static_argnames)
     target = as_cluster(cluster)
-    program = trace(step, args, kwargs, statics=statics, donate=donate)
-    name = getattr(step, "__name__", type(step).__name__)
-    settings = dict(name=name, baseline=baseline, max_axes=max_axes, time_limit_s=time_limit_s, progress=progress)
-    return planned_precision(program, target, _policy(precision), functools.partial(make_plan, **settings))
+    prepared = prepare(step, args, kwargs, statics, donate)
+    decided = chosen(prepared.program.graph, target.chip, _policy(precision), unscalable=prepared.scalable)
+    return make_plan(
+        prepared.exact(decided),
+        target,
+        name=getattr(step, "__name__", type(step).__name__),
+        precision=decided,
+        baseline=baseline,
+        max_axes=max_axes,
+        time_limit_s=time_limit_s,
+        progress=progress,
+    )
 
 
 def auto(
@@ -141,8 +150,7 @@ class AutoStep:
 
     def _make(self, args: tuple, kwargs: dict) -> PlannedStep:
         made = self._given if self._given is not None else self.plan(*args, **kwargs)
-        program = trace(self.undecorated, args, kwargs, statics=self._statics, donate=self._options.get("donate"))
-        return planned_step(made, program)
+        return planned_step(made, prepare(self.undecorated, args, kwargs, self._statics, self._options.get("donate")))
 
     def plan(self, *args: Any, **kwargs: Any) -> Plan:
         """The plan for these arguments (arrays or ShapeDtypeStructs); nothing is allocated."""
@@ -164,8 +172,8 @@ class AutoStep:
         Raises:
           PlanMismatchError: the arguments have another structure, or no mesh of this many devices can hold the decisions.
         """
-        program = trace(self.undecorated, args, kwargs, statics=self._statics, donate=False)
-        return rehearsed(plan, program, devices)(*self._statics.split(self.undecorated, args, kwargs)[:2])
+        prepared = prepare(self.undecorated, args, kwargs, self._statics, self._options.get("donate"))
+        return rehearsed(plan, prepared, devices)(*self._statics.split(self.undecorated, args, kwargs)[:2])
 
 
 def verify(
@@ -186,7 +194,7 @@ def verify(
     """
     step = getattr(step, "undecorated", step)
     statics = _statics(static_argnums, static_argnames)
-    return check(plan, trace(step, args, kwargs, statics=statics))
+    return check(plan, prepare(step, args, kwargs, statics))
 
 
 def _statics(argnums: int | Sequence[int], argnames: str | Sequence[str]) -> Statics:
@@ -210,4 +218,4 @@ def _check_options(options: dict) -> None:
         raise UsageError(f"unknown option {unknown[0]!r} of swplan.auto; it takes cluster, plan, {', '.join(sorted(_OPTIONS))}")
 
 
-__all__ = ["AutoStep", "Program", "as_cluster", "at_hand", "auto", "plan", "verify"]
+__all__ = ["AutoStep", "as_cluster", "at_hand", "auto", "plan", "verify"]

@@ -15,6 +15,10 @@ from swplan.runtime.execute import local_function
 from swplan.runtime.mesh import named_sharding
 
 
+COMPILER_OPTIONS = {"xla_allow_excess_precision": False}
+"""XLA may otherwise leave out a cast to a low precision and back, and run another precision than was planned."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Executable:
     """A step on flat arguments.
@@ -48,7 +52,7 @@ def build(program: DeviceProgram, graph: Graph, mesh: Mesh, *, donate: bool = Tr
         check_vma=False,
     )
     donated = tuple(sorted(set(program.aliases.values()))) if donate else ()
-    run = jax.jit(mapped, donate_argnums=donated, keep_unused=True)
+    run = jax.jit(mapped, donate_argnums=donated, keep_unused=True, compiler_options=COMPILER_OPTIONS)
     return Executable(run=run, mapped=mapped, mesh=mesh, in_shardings=in_shardings, out_shardings=out_shardings)
 
 

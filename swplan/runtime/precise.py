@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -11,13 +11,12 @@ import jax.numpy as jnp
 from jax import lax
 
 from swplan.costmodel.chip import Chip
-from swplan.costmodel.cluster import Cluster
 from swplan.costmodel.compute import time_s
 from swplan.costmodel.work import Matmul, Work
 from swplan.ir.graph import Graph, Op, walk
 from swplan.passes.dce import eliminate_dead
 from swplan.passes.precision import CLASSES, classes_of, lower_precision
-from swplan.plan import Plan, Precision
+from swplan.plan import Precision
 from swplan.runtime.trace import Program
 
 _CAST = SimpleNamespace(
@@ -27,28 +26,27 @@ _CAST = SimpleNamespace(
 )
 
 
-def planned_precision(
-    program: Program, cluster: Cluster, policy: str, make: Callable[..., Plan]
-) -> Plan:
-    """Plans a program in the precision that a policy gives it."""
-    precision = chosen(program.graph, cluster.chip, policy)
-    return make(applied(precision, program), cluster, precision=precision)
-
-
 def applied(precision: Precision, program: Program) -> Program:
     """The program with its products in the precision that was decided on."""
     graph = lower_precision(program.graph, precision.classes, _CAST)
     return program if graph is program.graph else replace(program, graph=eliminate_dead(graph))
 
 
-def chosen(graph: Graph, chip: Chip, policy: str) -> Precision:
-    """The precision of every class of products that the program has."""
+def chosen(graph: Graph, chip: Chip, policy: str, *, unscalable: str = "") -> Precision:
+    """The precision of every class of products that the program has.
+
+    Args:
+      policy: one of `passes.precision.POLICIES`.
+      unscalable: why the loss of the step cannot be scaled, which fp16 needs; "" if it can.
+    """
     present = sorted(set(classes_of(graph).values()), key=CLASSES.index)
     if policy == "fp32":
         return _precision(policy, dict.fromkeys(present, "fp32"), "as written")
-    if policy == "fp16":
-        why = "fp16 needs its loss scaled, and this step does not say where its loss is: bf16 has the range of fp32"
+    if policy == "fp16" and unscalable:
+        why = f"fp16 needs its loss scaled, and this step cannot be scaled safely: {unscalable}; bf16 has the range of fp32"
         return _precision(policy, dict.fromkeys(present, "bf16"), why)
+    if policy == "fp16":
+        return _precision(policy, dict.fromkeys(present, "fp16"), "asked for; the loss is scaled dynamically", scaled=True)
     if policy == "bf16":
         return _precision(policy, dict.fromkeys(present, "bf16"), "asked for; everything but matrix products stays wide")
     prices = _prices(graph, chip)
@@ -56,8 +54,8 @@ def chosen(graph: Graph, chip: Chip, policy: str) -> Precision:
     return _precision(policy, classes, "; ".join(_reason(name, *prices[name], chip) for name in present))
 
 
-def _precision(policy: str, classes: Mapping[str, str], why: str) -> Precision:
-    return Precision(policy=policy, classes=dict(classes), loss_scaling=False, why=why)
+def _precision(policy: str, classes: Mapping[str, str], why: str, *, scaled: bool = False) -> Precision:
+    return Precision(policy=policy, classes=dict(classes), loss_scaling=scaled, why=why)
 
 
 def _reason(name: str, wide_s: float, low_s: float, chip: Chip) -> str:

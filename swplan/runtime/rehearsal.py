@@ -11,20 +11,19 @@ from swplan.ir.strategy import strategies
 from swplan.passes.partition import partition
 from swplan.plan import Plan
 from swplan.runtime.planning import decode_choices
-from swplan.runtime.precise import applied
+from swplan.runtime.prepare import Prepared
 from swplan.runtime.step import built
-from swplan.runtime.trace import Program
 from swplan.search.decisions import Node, decision_graph
 from swplan.search.space import domain
 
 
-def rehearsed(plan: Plan, program: Program, devices: int) -> Callable[[tuple, dict], Any]:
+def rehearsed(plan: Plan, prepared: Prepared, devices: int) -> Callable[[tuple, dict], Any]:
     """The step on a mesh of `devices` devices with the axes of the plan, each axis larger than one still larger than one.
 
     Raises:
       PlanMismatchError: the program has another structure, or no mesh of so many devices can hold the decisions.
     """
-    exact = applied(plan.precision, program)
+    exact = prepared.exact(plan.precision)
     choices = decode_choices(plan, exact.graph)
     nodes = decision_graph(exact.graph).nodes
     axes = len(plan.axes)

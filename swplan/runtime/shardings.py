@@ -55,4 +55,7 @@ def _trees(plan: Plan, make: Callable[[Tensor], Any]) -> Shardings:
         names = lambda tensors, made: dict(zip((t.name for t in tensors), made, strict=True))  # noqa: E731
         return Shardings(names(plan.inputs, ins), names(plan.outputs, outs))
     args, kwargs = jax.tree.unflatten(program.in_tree, ins)
-    return Shardings((*args, kwargs) if kwargs else args, jax.tree.unflatten(program.out_tree, outs))
+    result = jax.tree.unflatten(program.out_tree, outs)
+    if plan.precision.loss_scaling:
+        args, result = args[1:], result[1]
+    return Shardings((*args, kwargs) if kwargs else args, result)

@@ -11,11 +11,12 @@ import jax
 from swplan.errors import PlanMismatchError
 from swplan.ir.device import DeviceProgram
 from swplan.plan import Plan
-from swplan.runtime.build import Executable, build, place
+from swplan.runtime.build import COMPILER_OPTIONS, Executable, build, place
 from swplan.runtime.conformance import Conformance, compare
+from swplan.runtime.loss_scaling import initial_state
 from swplan.runtime.mesh import device_mesh
 from swplan.runtime.planning import device_program
-from swplan.runtime.precise import applied
+from swplan.runtime.prepare import Prepared
 from swplan.runtime.trace import Program
 
 
@@ -30,26 +31,34 @@ class PlannedStep:
     Attributes:
       program: the traced step.
       executable: its device program, jitted on flat arguments.
+      scaling: the present state of loss scaling, if the plan scales the loss; else empty.
       fast: takes positional arguments; (True, result), or (False, None) where they are not of this signature or not in place.
     """
 
     program: Program
     executable: Executable
     fast: Callable[[tuple], tuple[bool, Any]]
+    scaling: list[Any]
 
     def __call__(self, args: tuple, kwargs: dict) -> Any:
         """Places the arguments and runs."""
+        if not self.scaling:
+            return self._run(args, kwargs)
+        self.scaling[0], out = self._run((self.scaling[0], *args), kwargs)
+        return out
+
+    def _run(self, args: tuple, kwargs: dict) -> Any:
         flat = place(self.executable, jax.tree.leaves((args, kwargs)))
         return jax.tree.unflatten(self.program.out_tree, self.executable.run(*flat))
 
 
-def planned_step(plan: Plan, program: Program) -> PlannedStep:
+def planned_step(plan: Plan, prepared: Prepared) -> PlannedStep:
     """Builds the runnable step of a plan.
 
     Raises:
       PlanMismatchError: the plan is for another program, or for more devices than there are.
     """
-    exact = applied(plan.precision, program)
+    exact = prepared.exact(plan.precision)
     return built(plan, exact, device_program(plan, exact.graph))
 
 
@@ -59,7 +68,9 @@ def built(plan: Plan, program: Program, parts: DeviceProgram, *, donate: bool = 
     order = sorted(range(len(names)), key=lambda i: plan.axes[i].position)
     mesh = device_mesh(parts.sizes, names, order)
     executable = build(parts, program.graph, mesh, donate=donate)
-    return PlannedStep(program=program, executable=executable, fast=_fast(program, executable, parts, donate))
+    scaling = [initial_state()] if plan.precision.loss_scaling else []
+    fast = (lambda args: (False, None)) if scaling else _fast(program, executable, parts, donate)
+    return PlannedStep(program=program, executable=executable, fast=fast, scaling=scaling)
 
 
 def _fast(program: Program, executable: Executable, parts: DeviceProgram, donate: bool) -> Callable:
@@ -76,7 +87,13 @@ def _fast(program: Program, executable: Executable, parts: DeviceProgram, donate
             raise OtherSignature
         return jax.tree.unflatten(program.out_tree, executable.mapped(*leaves))
 
-    jitted = jax.jit(on_trees, in_shardings=shardings, donate_argnums=donated, keep_unused=True)
+    jitted = jax.jit(
+        on_trees,
+        in_shardings=shardings,
+        donate_argnums=donated,
+        keep_unused=True,
+        compiler_options=COMPILER_OPTIONS,
+    )
 
     def fast(args: tuple) -> tuple[bool, Any]:
         try:
@@ -98,19 +115,15 @@ def _whole_arguments(shardings: tuple, donated: set[int]) -> tuple[int, ...]:
     return tuple(positions)
 
 
-def check(plan: Plan, program: Program) -> Conformance:
+def check(plan: Plan, prepared: Prepared) -> Conformance:
     """Compiles a planned step and compares it with its plan."""
-    step = planned_step(plan, program)
+    step = planned_step(plan, prepared)
     avals = [
         jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
-        for leaf, sharding in zip(jax.tree.leaves(_structs(step.program)), step.executable.in_shardings, strict=True)
+        for leaf, sharding in zip(step.program.in_avals, step.executable.in_shardings, strict=True)
     ]
     if not avals:
         raise PlanMismatchError(f"'{plan.step}' takes no arrays: there is nothing to verify")
     compiled = step.executable.run.lower(*avals).compile()
     parts = device_program(plan, step.program.graph)
     return compare(parts, step.program.graph, step.executable.mesh, compiled, planned_bytes=plan.peak_memory_bytes)
-
-
-def _structs(program: Program) -> list[jax.ShapeDtypeStruct]:
-    return list(program.in_avals)

@@ -79,12 +79,14 @@ def trace(
     *,
     statics: Statics | None = None,
     donate: bool | None = None,
+    aliases: Mapping[int, int] | None = None,
 ) -> Program:
     """Traces `step` on arrays or ShapeDtypeStructs.
 
     Args:
       statics: which arguments are static.
       donate: whether the argument that is returned updated is given up; None finds it out.
+      aliases: flat output -> flat input that it replaces, where that is known already.
 
     Raises:
       TraceError: the step cannot be traced; the cause is kept.
@@ -107,7 +109,8 @@ def trace(
         output_names=_paths("out", out_shapes),
     )
     graph = eliminate_dead(graph)
-    graph = replace(graph, aliases=_aliases(graph, (*dynamic, *named.values()), out_shapes, donate))
+    found = _aliases(graph, (*dynamic, *named.values()), out_shapes, donate) if aliases is None else aliases
+    graph = replace(graph, aliases=dict(found))
     in_tree = jax.tree.structure((dynamic, named))
     return Program(
         graph=assign_roles(graph),
