@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from math import prod
+from heapq import heappop, heappush
 
 from swplan.ir.device import Compute, DeviceOp, DeviceProgram, DeviceRegion, Loop, Move
 
@@ -133,8 +133,7 @@ def _instructions(
     if isinstance(op, Loop):
         return [_loop(work, op)]
     if isinstance(op, Move):
-        kind = LOOP if op.step.kind in ("slice", "mask") else WHOLE
-        return [Instruction(op, op.step.kind, (work.of(op.operands[0]),), op.results, kind, False, _alike(work, op), _wide(work, op))]
+        return _move(work, op)
     if _is_bitcast(work.program, op) or _turns_product(work.program, op, producers, readers):
         work.root[op.results[0]] = work.of(op.operands[0])
         return []
@@ -163,6 +162,25 @@ def _spread(work: Lowering, op: Compute) -> tuple[list[Instruction], tuple[int, 
         made.append(Instruction(op, "broadcast_in_dim", (work.of(value),), (work.copies[key],), LOOP))
     shapes = {work.of(v): work.program.values[v].aval.shape for v in op.operands}
     return made, tuple(work.copies.get((read, shapes[read], result.shape), read) for read in reads)
+
+
+def _move(work: Lowering, op: Move) -> list[Instruction]:
+    """A gather or scatter runs on values whose split dim is the major one; an all-to-all takes parts and leaves parts."""
+    source, result, kind = work.of(op.operands[0]), op.results[0], op.step.kind
+    if kind in ("slice", "mask"):
+        return [Instruction(op, kind, (source,), (result,), LOOP, False, _alike(work, op), _wide(work, op))]
+    if kind == "all_to_all":
+        sent, received = work.new(result, work.bytes(source)), work.new(result, work.bytes(result))
+        before = Instruction(op, "slice", (source,), (sent,), LOOP, wide=(source,))
+        after = Instruction(op, "concatenate", (received,), (result,), LOOP, wide=(received,))
+        return [before, Instruction(op, kind, (sent,), (received,)), after]
+    shape = work.program.values[result].aval.shape
+    order = [op.step.dim, *(dim for dim in range(len(shape)) if dim != op.step.dim)]
+    if kind == "all_reduce" or in_order(order, shape):
+        return [Instruction(op, kind, (source,), (result,))]
+    made, read = _turned(work, op, op.operands[0], order, {})
+    turned = work.copies[result, shape, tuple(order)] = work.new(result, work.bytes(result))
+    return [*made, Instruction(op, kind, (read,), (turned,)), Instruction(op, "copy", (turned,), (result,), LOOP, wide=(turned,))]
 
 
 def _kind(work: Lowering, op: Compute) -> str:
@@ -231,7 +249,7 @@ def _turned(work: Lowering, op: Compute, value: int, order: Sequence[int], produ
     if key in work.copies:
         return [], work.copies[key]
     work.copies[key] = work.new(value, work.program.values[value].aval.bytes)
-    return [Instruction(op, "transpose", (work.of(value),), (work.copies[key],), LOOP)], work.copies[key]
+    return [Instruction(op, "transpose", (work.of(value),), (work.copies[key],), LOOP, wide=(work.of(value),))], work.copies[key]
 
 
 def _product(work: Lowering, op: Compute, producers: dict[int, DeviceOp]) -> list[Instruction]:
@@ -314,20 +332,71 @@ def _zeros_first(work: Lowering, found: list[Instruction], region: DeviceRegion)
 
 def _join_sums(work: Lowering, found: list[Instruction]) -> list[Instruction]:
     """All-reduces over the same axes of which none waits for another become one instruction."""
-    depth: dict[int, int] = {}
-    keys: list[tuple[int, bool]] = []
-    groups: dict[tuple, list[Instruction]] = {}
-    for one in found:
-        joins = one.name == "all_reduce"
-        level = max((depth.get(v, 0) for v in one.reads), default=0) + joins
-        depth.update(dict.fromkeys(one.writes, level))
-        keys.append((level, not joins))
-        if joins:
-            groups.setdefault((level, *_exchange(work, one)), []).append(one)
-    joined = {id(members[0]): _merge(members) for members in groups.values()}
-    dropped = {id(one) for members in groups.values() for one in members[1:]}
-    order = sorted(range(len(found)), key=lambda i: keys[i])
-    return [joined.get(id(found[i]), found[i]) for i in order if id(found[i]) not in dropped]
+    sums = [position for position, one in enumerate(found) if one.name == "all_reduce"]
+    groups = _groups([_exchange(work, found[position]) for position in sums], _waits(found, sums))
+    members = [[found[sums[index]] for index in group] for group in groups]
+    joined = {id(group[0]): _merge(group) for group in members}
+    dropped = {id(one) for group in members for one in group[1:]}
+    return in_sequence([joined.get(id(one), one) for one in found if id(one) not in dropped])
+
+
+def _waits(found: list[Instruction], sums: list[int]) -> list[int]:
+    """For each of the `sums`, the others whose results it needs, as bits."""
+    bits = {position: 1 << index for index, position in enumerate(sums)}
+    needs: dict[int, int] = {}
+    waits = []
+    for position, one in enumerate(found):
+        known = 0
+        for buffer in one.reads:
+            known |= needs.get(buffer, 0)
+        if position in bits:
+            waits.append(known)
+            known |= bits[position]
+        if known:
+            needs.update(dict.fromkeys(one.writes, known))
+    return waits
+
+
+def _groups(keys: Sequence[tuple], waits: list[int]) -> list[list[int]]:
+    """Groups of equal keys, greedily from the first: one joins if no member waits for it, and it for no member."""
+    waits, left = list(waits), list(range(len(keys)))
+    groups = []
+    while left:
+        first, rest = left[0], []
+        group, members, needed = [first], 1 << first, waits[first]
+        for index in left[1:]:
+            if keys[index] != keys[first] or waits[index] & members or needed >> index & 1:
+                rest.append(index)
+                continue
+            group.append(index)
+            members, needed = members | 1 << index, needed | waits[index]
+        if len(group) > 1:
+            waits = [known | members | needed if known & members else known for known in waits]
+        groups.append(group)
+        left = rest
+    return groups
+
+
+def in_sequence(instructions: Sequence[Instruction]) -> list[Instruction]:
+    """The instructions in an order in which each comes after what it reads, else as they stand."""
+    writer = {buffer: position for position, one in enumerate(instructions) for buffer in one.writes}
+    needs = [{writer[buffer] for buffer in one.reads if buffer in writer} for one in instructions]
+    users: dict[int, list[int]] = {}
+    for position, sources in enumerate(needs):
+        for source in sources:
+            users.setdefault(source, []).append(position)
+    left = [len(sources) for sources in needs]
+    ready = [position for position, count in enumerate(left) if not count]
+    order = []
+    while ready:
+        position = heappop(ready)
+        order.append(instructions[position])
+        for user in users.get(position, ()):
+            left[user] -= 1
+            if not left[user]:
+                heappush(ready, user)
+    assert len(order) == len(instructions), "swplan bug: joined sums wait for each other"
+    return order
 
 
 def _exchange(work: Lowering, one: Instruction) -> tuple:
