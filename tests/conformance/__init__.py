@@ -1,0 +1,1 @@
+"""Random programs under random plans, and wrong rewrites that must be noticed."""

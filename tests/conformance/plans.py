@@ -1,0 +1,139 @@
+"""Random legal plans, and what it takes to run a program under one of them and compare."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from random import Random
+from typing import Any
+
+import jax
+import numpy as np
+from hypothesis import strategies as st
+
+from swplan.ir.device import DeviceProgram
+from swplan.ir.graph import Graph
+from swplan.passes.partition import partition
+from swplan.runtime.build import build, place
+from swplan.runtime.mesh import device_mesh
+from swplan.runtime.trace import trace
+from swplan.search.decisions import decision_graph
+from swplan.search.space import domain
+
+from .programs import Program
+
+MESHES = ((8,), (2, 4), (4, 2), (2, 2, 2))
+# The first two make compiling four times faster. Excess precision would let each program round 16-bit floats elsewhere.
+OPTIONS = {
+    "xla_backend_optimization_level": 0,
+    "xla_cpu_use_fusion_emitters": False,
+    "xla_allow_excess_precision": False,
+}
+# XLA's simplifier (jax 0.10.2) misreads a slice of a slice of which the first starts outside: openxla/xla#49121.
+TRUE_SLICES = {"xla_disable_hlo_passes": "algsimp"}
+TOLERANCE, NARROW_TOLERANCE = 1e-5, 6e-2
+
+Choices = Mapping[tuple[str, int], tuple[int, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class RandomPlan:
+    """A mesh, the order of its axes, and the seed of all choices."""
+
+    sizes: tuple[int, ...]
+    order: tuple[int, ...]
+    seed: int
+
+    def choices(self, graph: Graph) -> Choices:
+        """A legal option for every decision; one decision in eight splits nothing."""
+        rng = Random(self.seed)
+        nodes = decision_graph(graph).nodes
+        options = [domain(node, self.sizes) for node in nodes]
+        return {
+            node.key: some[0] if rng.random() < 0.125 else rng.choice(some)
+            for node, some in zip(nodes, options, strict=True)
+        }
+
+
+def plan_of(seed: int) -> RandomPlan:
+    """The plan with this number."""
+    rng = Random(seed)
+    sizes = rng.choice(MESHES)
+    return RandomPlan(sizes, tuple(rng.sample(range(len(sizes)), len(sizes))), rng.randrange(2**31))
+
+
+plans = st.integers(0, 2**31).map(plan_of)
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """A program made for eight devices: global graph, device program, mesh, compiled step."""
+
+    graph: Graph
+    program: DeviceProgram
+    mesh: Any
+    compiled: Any
+    outputs: list[Any]
+
+
+@cache
+def options() -> dict[str, Any]:
+    """Those of OPTIONS that this version of XLA knows."""
+    return {name: value for name, value in OPTIONS.items() if _is_known({name: value})}
+
+
+def _is_known(option: dict[str, Any]) -> bool:
+    try:
+        jax.jit(lambda x: x).lower(0.0).compile(compiler_options=option)
+    except jax.errors.JaxRuntimeError as error:
+        if "No such compile option" not in str(error):
+            raise
+        return False
+    return True
+
+
+def run_plan(program: Program, plan: RandomPlan, choices: Choices | None = None) -> Planned:
+    """Traces, partitions, compiles and runs a program under a plan."""
+    arguments = program.inputs()
+    graph = trace(program, arguments, {}).graph
+    device = partition(graph, plan.sizes, choices or plan.choices(graph))
+    mesh = device_mesh(plan.sizes, "abc"[: len(plan.sizes)], plan.order)
+    executable = build(device, graph, mesh, donate=program.stateful)
+    flat = place(executable, jax.tree.leaves(arguments))
+    compiled = executable.run.lower(*flat).compile(compiler_options=options())
+    return Planned(graph, device, mesh, compiled, list(compiled(*flat)))
+
+
+def run_plain(program: Program) -> list[Any]:
+    """The flat results of the program as it is."""
+    arguments = program.inputs()
+    compiled = jax.jit(program).lower(*arguments).compile(compiler_options=options() | TRUE_SLICES)
+    return jax.tree.leaves(compiled(*arguments))
+
+
+def differences(program: Program, expected: list[Any], actual: list[Any]) -> list[str]:
+    """Every result that is not what it should be, in words."""
+    tolerance = NARROW_TOLERANCE if program.is_narrow else TOLERANCE
+    pairs = enumerate(zip(map(_numbers, expected), map(_numbers, actual), strict=True))
+    return [f"result {at}: {words}" for at, (left, right) in pairs if (words := _difference(left, right, tolerance))]
+
+
+def _numbers(array: Any) -> np.ndarray:
+    if jax.dtypes.issubdtype(array.dtype, jax.dtypes.prng_key):
+        array = jax.random.key_data(array)
+    return np.asarray(array)
+
+
+def _difference(expected: np.ndarray, actual: np.ndarray, tolerance: float) -> str:
+    if expected.shape != actual.shape or expected.dtype != actual.dtype:
+        return f"{actual.dtype}{actual.shape} instead of {expected.dtype}{expected.shape}"
+    if not jax.numpy.issubdtype(expected.dtype, np.floating):
+        wrong = int(np.sum(expected != actual))
+        return f"{wrong} of {expected.size} elements of {expected.dtype}{expected.shape} differ" if wrong else ""
+    left, right = expected.astype(np.float64), actual.astype(np.float64)
+    assert np.isfinite(left).all(), "the program is not tame"
+    error = float(np.max(np.abs(left - right), initial=0.0))
+    scale = max(1.0, float(np.max(np.abs(left), initial=0.0)))
+    words = f"{expected.dtype}{expected.shape} off by {error:.1e} (scale {scale:.1e})"
+    return "" if error <= tolerance * scale else words
