@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from itertools import product
 from math import prod
@@ -153,7 +153,9 @@ def compare(
       planned_bytes: peak memory of one device, as planned.
     """
     module = hlo.parse(compiled.as_text())
-    planned, found = list(planned_collectives(program, graph, mesh)), list(compiled_collectives(module, mesh))
+    local = compiled.runtime_executable().local_devices()
+    ids = [device.id for device in (local if len(local) == module.devices else mesh.devices.flat)]
+    planned, found = list(planned_collectives(program, graph, mesh)), list(compiled_collectives(module, ids))
     promoted, differences = _match(planned, [collective for arrays in found for collective in arrays])
     memory = compiled.memory_analysis()
     passed = memory.argument_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes
@@ -208,10 +210,8 @@ def _canonical(kind: str, groups: Iterable[tuple[int, ...]]) -> hlo.Groups:
 
 def hlo_dtype(aval: Aval) -> str:
     """The HLO name of a value's element type: a bool is a `pred` of one byte, a typed key lies in `u32` words."""
-    if aval.is_key or aval.dtype == "bool":
-        return "u32" if aval.is_key else "pred"
-    short = {"float8_": "f8", "bfloat": "bf", "float": "f", "complex": "c", "uint": "u", "int": "s"}
-    return re.sub("|".join(short), lambda match: short[match[0]], aval.dtype)
+    short = {"bool": "pred", "float8_": "f8", "bfloat": "bf", "float": "f", "complex": "c", "uint": "u", "int": "s"}
+    return re.sub("|".join(short), lambda match: short[match[0]], "uint32" if aval.is_key else aval.dtype)
 
 
 def planned_flops(program: DeviceProgram) -> int:
@@ -224,9 +224,8 @@ def planned_flops(program: DeviceProgram) -> int:
     return total
 
 
-def compiled_collectives(module: hlo.Module, mesh: Any) -> Iterator[tuple[Collective, ...]]:
+def compiled_collectives(module: hlo.Module, ids: Sequence[int]) -> Iterator[tuple[Collective, ...]]:
     """Every collective instruction that exchanges anything, array by array; an all-to-all is one, however passed."""
-    ids = [device.id for device in mesh.devices.flat]
     for run in hlo.walk(module):
         opcode = run.instruction.opcode.removesuffix("-start")
         groups = hlo.instruction_groups(run.instruction, module.devices) if opcode in KINDS else ((),)
