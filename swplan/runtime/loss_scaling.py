@@ -18,6 +18,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from swplan.errors import TraceError
+
 START = 2.0**15
 GROWTH = 2000
 LARGEST = 2.0**24
@@ -99,6 +101,11 @@ def scaled_step(step: Callable, aliases: Mapping[int, int]) -> Callable[..., Any
     def run(state: Mapping[str, Any], *args: Any, **kwargs: Any) -> Any:
         with scaling_of_losses(Scaling(scale=state["scale"])) as scaling:
             out = step(*args, **kwargs)
+        if not scaling.gradients:
+            raise TraceError(
+                "the loss of this step could not be scaled: the function that takes its gradient was traced before, inside a\n"
+                "  jax.jit of its own; remove that jax.jit, or choose precision='bf16'"
+            )
         finite = _all_finite(scaling.gradients)
         old = jax.tree.leaves((args, kwargs))
         new, tree = jax.tree.flatten(out)

@@ -6,6 +6,7 @@ from what the step returns in place of what it took.
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -124,7 +125,7 @@ def trace(
 def _jaxpr(step: Callable, args: Sequence[Any], kwargs: Mapping[str, Any], statics: Statics) -> tuple[Any, Any]:
     jitted = step if hasattr(step, "trace") and statics == Statics() else None
     if jitted is None:
-        jitted = jax.jit(step, static_argnums=statics.argnums or None, static_argnames=statics.argnames or None)
+        jitted = jax.jit(_fresh(step), static_argnums=statics.argnums or None, static_argnames=statics.argnames or None)
     try:
         traced = jitted.trace(*args, **kwargs)
     except SwplanError:
@@ -136,6 +137,18 @@ def _jaxpr(step: Callable, args: Sequence[Any], kwargs: Mapping[str, Any], stati
             "  static_argnames."
         ) from error
     return traced.jaxpr, traced.out_info
+
+
+def _fresh(step: Callable) -> Callable:
+    """The same step as a new function: JAX would otherwise answer from its cache and not run it."""
+
+    def run(*args: Any, **kwargs: Any) -> Any:
+        return step(*args, **kwargs)
+
+    try:
+        return functools.update_wrapper(run, step, updated=())
+    except TypeError:
+        return run
 
 
 def _parameter_names(step: Callable) -> list[str]:
