@@ -191,6 +191,15 @@ def breakdown_of(ops: Iterable[OpCost], collectives: Iterable[Collective], local
     return causes
 
 
+def prices_of(
+    graph: Graph, program: DeviceProgram, pricer: Pricer, names: Sequence[str]
+) -> tuple[tuple[OpCost, ...], tuple[Collective, ...], dict[str, float]]:
+    """Local work, exchanges, and seconds by cause, of a whole device program."""
+    ops = ops_of(graph, program, pricer, names)
+    exchanges = collectives_of(graph, program, pricer, names)
+    return ops, exchanges, breakdown_of(ops, exchanges, local_moves_s(graph, program, pricer))
+
+
 def memory_of(report: MemoryReport, graph: Graph, capacity_bytes: int) -> Memory:
     """Memory at the peak, in the plan's terms."""
     peak_op, _, peak_source = report.peak_op.partition(" at ")

@@ -19,7 +19,7 @@ from swplan.runtime import describe
 from swplan.runtime.trace import Program
 from swplan.search.classics import CLASSICS, classic
 from swplan.search.decisions import decision_graph
-from swplan.search.planner import Found, Progress, Subject, find, subject
+from swplan.search.planner import Found, Progress, Subject, find, price_unlimited, subject
 from swplan.search.pricing import Pricer
 
 SMALL = 20_000
@@ -78,9 +78,7 @@ def _write(
     axes = describe.axes_of(prepared, best)
     names = tuple(axis.name for axis in axes)
     inputs, outputs = describe.tensors_of(graph, found.program, names)
-    exchanges = describe.collectives_of(graph, found.program, pricer, names)
-    ops = describe.ops_of(graph, found.program, pricer, names)
-    costs = describe.breakdown_of(ops, exchanges, describe.local_moves_s(graph, found.program, pricer))
+    ops, exchanges, costs = describe.prices_of(graph, found.program, pricer, names)
     options, choices = encode_choices(prepared, best.choices)
     return Plan(
         format=FORMAT,
@@ -182,18 +180,19 @@ def _classic(prepared: Subject, name: str) -> Alternative:
     """A classic beside the plan; one that does not fit is priced all the same, with what it lacks."""
     placement, pins, remark = classic(prepared, name)
     found = find(prepared, max_axes=1, meshes=[placement], pins=pins)
-    if found is not None:
-        mesh = tuple((axis.name, axis.size) for axis in describe.axes_of(prepared, found.best))
-        return _alternative(name, mesh, found.best.cost_s, found.best.memory_bytes, remark)
-    return _unlimited(prepared, name, placement, pins)
+    if found is None:
+        return _unlimited(prepared, name, placement, pins)
+    mesh = tuple((axis.name, axis.size) for axis in describe.axes_of(prepared, found.best))
+    pricer = Pricer(prepared.cluster, placement, prepared.graph, prepared.fused)
+    costs = describe.prices_of(prepared.graph, found.program, pricer, tuple(axis for axis, _ in mesh))[2]
+    row = _alternative(name, mesh, sum(costs.values()), found.best.memory_bytes, remark)
+    return msgspec.structs.replace(row, breakdown=costs)
 
 
 def _unlimited(prepared: Subject, name: str, placement: Placement, pins: Any) -> Alternative:
-    from swplan.search.planner import price_unlimited
-
     candidate = price_unlimited(prepared, placement, pins)
     over = candidate.memory_bytes - prepared.cluster.memory_bytes
-    mesh = tuple((f"axis{i}", size) for i, size in enumerate(placement.sizes))
+    mesh = tuple((axis.name, axis.size) for axis in describe.axes_of(prepared, candidate))
     text = f"needs {candidate.memory_bytes / 2**30:.1f} GiB a device, {over / 2**30:.1f} GiB more than there are"
     return _alternative(name, mesh, candidate.cost_s, candidate.memory_bytes, text)
 

@@ -14,8 +14,8 @@ from swplan.costmodel.chip import Chip
 from swplan.costmodel.compute import time_s
 from swplan.costmodel.work import Matmul, Work
 from swplan.ir.graph import Graph, Op, walk
-from swplan.passes.dce import eliminate_dead
-from swplan.passes.precision import CLASSES, classes_of, lower_precision
+from swplan.passes.pipeline import Settings, run
+from swplan.passes.precision import CLASSES, classes_of
 from swplan.plan import Precision
 from swplan.runtime.trace import Program
 
@@ -28,8 +28,7 @@ _CAST = SimpleNamespace(
 
 def applied(precision: Precision, program: Program) -> Program:
     """The program with its products in the precision that was decided on."""
-    graph = lower_precision(program.graph, precision.classes, _CAST)
-    return program if graph is program.graph else replace(program, graph=eliminate_dead(graph))
+    return replace(program, graph=run(program.graph, Settings(precision=precision.classes, cast=_CAST)))
 
 
 def chosen(graph: Graph, chip: Chip, policy: str, *, unscalable: str = "") -> Precision:
