@@ -155,13 +155,13 @@ def _spread(work: Lowering, op: Compute) -> tuple[list[Instruction], tuple[int, 
     made = []
     for value in op.operands:
         aval = work.program.values[value].aval
-        key = (work.of(value), aval.shape, result.shape)
+        key = (work.of(value), aval.shape, ("as", *result.shape))
         if value in work.program.constants or aval.size == result.size or key in work.copies:
             continue
         work.copies[key] = work.new(value, int(result.size * aval.item_bytes))
         made.append(Instruction(op, "broadcast_in_dim", (work.of(value),), (work.copies[key],), LOOP))
     shapes = {work.of(v): work.program.values[v].aval.shape for v in op.operands}
-    return made, tuple(work.copies.get((read, shapes[read], result.shape), read) for read in reads)
+    return made, tuple(work.copies.get((read, shapes[read], ("as", *result.shape)), read) for read in reads)
 
 
 def _move(work: Lowering, op: Move) -> list[Instruction]:
@@ -358,23 +358,29 @@ def _waits(found: list[Instruction], sums: list[int]) -> list[int]:
 
 
 def _groups(keys: Sequence[tuple], waits: list[int]) -> list[list[int]]:
-    """Groups of equal keys, greedily from the first: one joins if no member waits for it, and it for no member."""
-    waits, left = list(waits), list(range(len(keys)))
-    groups = []
-    while left:
-        first, rest = left[0], []
-        group, members, needed = [first], 1 << first, waits[first]
-        for index in left[1:]:
-            if keys[index] != keys[first] or waits[index] & members or needed >> index & 1:
-                rest.append(index)
-                continue
-            group.append(index)
+    """Runs of equal keys: a run ends where one waits for a member, or a member for it."""
+    waits, groups = list(waits), []
+    for key in dict.fromkeys(keys):
+        runs: list[list[int]] = []
+        members = needed = 0
+        for index in (index for index, other in enumerate(keys) if other == key):
+            if not runs or waits[index] & members or needed >> index & 1:
+                waits = _joined(waits, members, needed)
+                runs.append([])
+                members = needed = 0
+            runs[-1].append(index)
             members, needed = members | 1 << index, needed | waits[index]
-        if len(group) > 1:
-            waits = [known | members | needed if known & members else known for known in waits]
-        groups.append(group)
-        left = rest
+        waits = _joined(waits, members, needed)
+        groups += runs
     return groups
+
+
+def _joined(waits: list[int], members: int, needed: int) -> list[int]:
+    """What waits for one of the members waits for all of them, and they for all that one needs."""
+    if not members & (members - 1):
+        return waits
+    together = members | needed
+    return [known | (together if known & members else 0) | (needed if members >> i & 1 else 0) for i, known in enumerate(waits)]
 
 
 def in_sequence(instructions: Sequence[Instruction]) -> list[Instruction]:
