@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from swplan.ir.device import Compute, DeviceProgram, DeviceRegion, Loop, Move
 from swplan.ir.graph import Graph
 from swplan.passes.buffers import Kernel, copy_first, fuse, overwritten, schedule
-from swplan.passes.instructions import Lowering, lower
+from swplan.passes.instructions import Lowering
+from swplan.passes.lowering import lower
 
 ALIGNMENT_BYTES = 64  # of every buffer: XLA's `cpu::MinAlign`
 LARGEST = 20

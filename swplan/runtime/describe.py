@@ -209,5 +209,5 @@ def memory_of(report: MemoryReport, graph: Graph, capacity_bytes: int) -> Memory
         by_role={role: int(size) for role, size in sorted(report.by_role.items())},
         peak_op=peak_op,
         peak_source=peak_source,
-        largest=tuple((held.name, int(held.bytes)) for held in report.largest),
+        largest=tuple((held.name or _tensor_text(graph, held.origin, {}), int(held.bytes)) for held in report.largest),
     )

@@ -1,0 +1,142 @@
+"""Device ops as instructions: what disappears, what is added.
+
+A reshape is its operand under another shape and disappears. Smaller operands are broadcast. Scanned arrays are sliced in the
+body, stacked results are written into arrays of zeros that exist before the loop. Modelled on JAX's lowering and on XLA for
+CPU. It knows nothing of fusion (`passes/buffers.py`) and nothing of time (`passes/memory.py`).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from swplan.ir.device import Compute, DeviceOp, DeviceProgram, DeviceRegion, Loop, Move
+from swplan.passes.instructions import (
+    EXPENSIVE,
+    IN_PLACE,
+    REDUCTIONS,
+    SHAPING,
+    LOOP,
+    Instruction,
+    Lowering,
+    _alike,
+    _kind,
+    _wide,
+    in_order,
+)
+from swplan.passes.products import convolution, _move, product, _select_and_scatter, _turns_product
+from swplan.passes.sums import _join_sums
+
+_BITCASTS = {"reshape", "squeeze", "expand_dims", "copy", "name", "stop_gradient", "sharding_constraint"}
+
+
+def lower(program: DeviceProgram) -> Lowering:
+    """The instructions of a whole program."""
+    work = Lowering(program)
+    _region(work, program.top, None)
+    return work
+
+
+def outside_reads(region: DeviceRegion) -> set[int]:
+    """Values of enclosing regions that a region reads."""
+    used, made = set(region.outputs), set(region.inputs)
+    for op in region.ops:
+        used.update(op.operands)
+        made.update(op.results)
+        for body in op.regions if isinstance(op, Loop) else ():
+            used |= outside_reads(body)
+    return used - made
+
+
+def _region(work: Lowering, region: DeviceRegion, loop: Loop | None) -> None:
+    found: list[Instruction] = []
+    outer_copies = dict(work.copies)
+    readers = Counter(value for op in region.ops for value in op.operands)
+    producers: dict[int, DeviceOp] = {}
+    if loop is not None and loop.op.kind == "scan":
+        slices = region.inputs[loop.op.carries :]
+        found += [Instruction(loop, "dynamic_slice", (), (value,), LOOP) for value in slices]
+    for op in region.ops:
+        found += _instructions(work, op, producers, readers)
+        producers.update(dict.fromkeys(op.results, op))
+    if loop is not None and loop.op.kind == "scan":
+        stacked = region.outputs[loop.op.carries :]
+        found += [
+            Instruction(loop, "dynamic_update_slice", (work.of(v),), (work.new(v, 0),), LOOP) for v in stacked
+        ]
+    work.copies = outer_copies
+    work.regions[id(region)] = join_sums(work, _zeros_first(work, found, region))
+
+
+def _instructions(
+    work: Lowering, op: DeviceOp, producers: dict[int, DeviceOp], readers: Counter
+) -> list[Instruction]:
+    if isinstance(op, Loop):
+        return [_loop(work, op)]
+    if isinstance(op, Move):
+        return move(work, op)
+    if is_bitcast(work.program, op) or turns_product(work.program, op, producers, readers):
+        work.root[op.results[0]] = work.of(op.operands[0])
+        return []
+    special = {"dot_general": product, "conv_general_dilated": convolution, "select_and_scatter_add": select_and_scatter}
+    if op.op.primitive in special:
+        return special[op.op.primitive](work, op, producers)
+    name = op.op.primitive
+    costly = name in EXPENSIVE or name in REDUCTIONS
+    made, reads = _spread(work, op)
+    return [*made, Instruction(op, name, reads, op.results, kind_of(work, op), costly, alike(work, op), wide(work, op))]
+
+
+def _spread(work: Lowering, op: Compute) -> tuple[list[Instruction], tuple[int, ...]]:
+    """What an op reads; smaller operands of an elementwise op are broadcast first, once for each shape."""
+    reads = tuple(work.of(v) for v in op.operands if v not in work.program.constants)
+    result = work.program.values[op.results[0]].aval
+    if kind_of(work, op) != LOOP or op.op.primitive in REDUCTIONS | SHAPING | IN_PLACE:
+        return [], reads
+    made = []
+    for value in op.operands:
+        aval = work.program.values[value].aval
+        key = (work.of(value), aval.shape, ("as", *result.shape))
+        if value in work.program.constants or aval.size == result.size or key in work.copies:
+            continue
+        work.copies[key] = work.new(value, int(result.size * aval.item_bytes))
+        made.append(Instruction(op, "broadcast_in_dim", (work.of(value),), (work.copies[key],), LOOP))
+    shapes = {work.of(v): work.program.values[v].aval.shape for v in op.operands}
+    return made, tuple(work.copies.get((read, shapes[read], ("as", *result.shape)), read) for read in reads)
+
+
+def is_bitcast(program: DeviceProgram, op: Compute) -> bool:
+    """Whether the result is the operand as it lies in memory, under another shape."""
+    if not op.operands:
+        return False
+    before, after = program.values[op.operands[0]].aval, program.values[op.results[0]].aval
+    if op.op.primitive in _BITCASTS:
+        return before.bytes == after.bytes
+    if op.op.primitive == "broadcast_in_dim":
+        return before.size == after.size and op.operands[0] not in program.constants
+    return op.op.primitive == "transpose" and in_order(op.op.params["permutation"], before.shape)
+
+
+def _loop(work: Lowering, op: Loop) -> Instruction:
+    for body in op.regions:
+        _region(work, body, op)
+    operands = tuple(work.of(v) for v in op.operands)
+    outside = set().union(*(map(work.of, outside_reads(body)) for body in op.regions))
+    if op.op.kind == "scan":
+        work.zeros[id(op)] = [work.new(v, work.bytes(v)) for v in op.results[op.op.carries :]]
+    zeros = tuple(work.zeros.get(id(op), ()))
+    carried = set(operands[: op.op.carries]) - outside - set(operands[op.op.carries :])
+    reads = (*operands, *sorted(outside - set(operands)), *zeros)
+    return Instruction(op, op.op.kind, tuple(v for v in reads if v not in work.program.constants), op.results, alike=(*carried, *zeros))
+
+
+def _zeros_first(work: Lowering, found: list[Instruction], region: DeviceRegion) -> list[Instruction]:
+    """Stacked results start as zeros, made once for each size and copied where several loops or results need them."""
+    wanted = [(one.op, zero) for one in found if isinstance(one.op, Loop) for zero in work.zeros.get(id(one.op), ())]
+    counts = Counter(work.bytes(zero) for _, zero in wanted)
+    made: list[Instruction] = []
+    shared = {size: work.new(work.likes[zero], size) for _, zero in wanted if counts[size := work.bytes(zero)] > 1}
+    made += [Instruction(wanted[0][0], "zeros", (), (buffer,)) for buffer in shared.values()]
+    for op, zero in wanted:
+        source = (shared[work.bytes(zero)],) if work.bytes(zero) in shared else ()
+        made.append(Instruction(op, "copy" if source else "zeros", source, (zero,)))
+    return made + found

@@ -1,0 +1,107 @@
+"""Instructions around products, windows and exchanges, which read dims in fixed orders: the copies that put them so.
+
+Modelled on XLA for CPU (openxla/xla: `DotDecomposer`, `ConvCanonicalization`, `SelectAndScatterExpander`, layout assignment of
+collectives).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from swplan.ir.device import Compute, DeviceOp, DeviceProgram, Move
+from swplan.passes.instructions import LOOP, Instruction, Lowering, _alike, _wide, in_order
+
+
+def turns_product(program: DeviceProgram, op: Compute, producers: dict[int, DeviceOp], readers: Counter) -> bool:
+    """Whether this is the transposition of a matrix product, which swaps its operands instead."""
+    if op.op.primitive != "transpose" or len(program.values[op.operands[0]].aval.shape) != 2:
+        return False
+    made = producers.get(op.operands[0])
+    return isinstance(made, Compute) and made.op.primitive == "dot_general" and readers[op.operands[0]] == 1
+
+
+def turned(work: Lowering, op: Compute, value: int, order: Sequence[int], producers: dict[int, DeviceOp]) -> tuple[list[Instruction], int]:
+    """A copy of a value with its dims in another order, and what makes it; a transposition of one starts from its operand."""
+    made = producers.get(value)
+    if isinstance(made, Compute) and made.op.primitive == "transpose" and value not in work.root:
+        value, order = made.operands[0], [made.op.params["permutation"][dim] for dim in order]
+    shape = work.program.values[value].aval.shape
+    if in_order(order, shape):
+        return [], work.of(value)
+    key = (work.of(value), tuple(shape), tuple(order))
+    if key in work.copies:
+        return [], work.copies[key]
+    work.copies[key] = work.new(value, work.program.values[value].aval.bytes)
+    return [Instruction(op, "transpose", (work.of(value),), (work.copies[key],), LOOP, wide=(work.of(value),))], work.copies[key]
+
+
+def product(work: Lowering, op: Compute, producers: dict[int, DeviceOp]) -> list[Instruction]:
+    """A product reads batch dims, then one free and one summed dim in either order; else it reads a transposed copy."""
+    (sums, batches) = op.op.params["dimension_numbers"]
+    found, reads = [], []
+    for side, value in enumerate(op.operands):
+        shape = work.program.values[value].aval.shape
+        batch, summed = list(batches[side]), list(sums[side])
+        free = [dim for dim in range(len(shape)) if dim not in batch and dim not in summed]
+        order = batch + free + summed if side == 0 else batch + summed + free
+        matrix = in_order([*batch, *sorted(free + summed)], shape) and all(
+            sum(shape[dim] > 1 for dim in dims) <= 1 for dims in (free, summed)
+        )
+        made, read = ([], work.of(value)) if matrix else turned(work, op, value, order, producers)
+        found += made
+        reads.append(read)
+    return [*found, Instruction(op, "dot_general", tuple(reads), op.results)]
+
+
+def convolution(work: Lowering, op: Compute, producers: dict[int, DeviceOp]) -> list[Instruction]:
+    """A convolution reads images as (batch, space, feature), kernels as (space, in, out), and writes images."""
+    numbers = op.op.params["dimension_numbers"]
+    batch, feature, *space = numbers.lhs_spec
+    outs, ins, *window = numbers.rhs_spec
+    before, image = turned(work, op, op.operands[0], [batch, *space, feature], producers)
+    more, kernel = turned(work, op, op.operands[1], [*window, ins, outs], producers)
+    result = op.results[0]
+    first, last, *middle = numbers.out_spec
+    order = [first, *middle, last]
+    if in_order(order, work.program.values[result].aval.shape):
+        return [*before, *more, Instruction(op, "convolution", (image, kernel), op.results)]
+    made = work.new(result, work.program.values[result].aval.bytes)
+    turned = Instruction(op, "transpose", (made,), op.results, LOOP)
+    return [*before, *more, Instruction(op, "convolution", (image, kernel), (made,)), turned]
+
+
+def select_and_scatter(work: Lowering, op: Compute, producers: dict[int, DeviceOp]) -> list[Instruction]:
+    """The index of every picked element is found by a window over one array of indices a dim, then scattered to."""
+    source, operand = (work.of(v) for v in op.operands[:2])
+    image, window = (work.program.values[v].aval for v in (op.operands[1], op.operands[0]))
+    rank, item = len(image.shape), 4
+    indices = [work.new(op.operands[1], image.size * item) for _ in image.shape]
+    found = [work.new(op.operands[0], window.size * item) for _ in range(rank + 1)]
+    zeros, joined = work.new(op.results[0], image.bytes), work.new(op.operands[0], window.size * item * rank)
+    return [
+        *(Instruction(op, "iota", (), (one,)) for one in indices),
+        Instruction(op, "broadcast_in_dim", (), (zeros,)),
+        Instruction(op, "reduce_window", (operand, *indices), tuple(found)),
+        Instruction(op, "concatenate", tuple(found[1:]), (joined,)),
+        Instruction(op, "scatter", (zeros, source, joined), op.results, alike=(zeros,)),
+    ]
+
+
+def move(work: Lowering, op: Move) -> list[Instruction]:
+    """A gather or scatter runs on values whose split dim is the major one; an all-to-all takes parts and leaves parts."""
+    source, result, kind = work.of(op.operands[0]), op.results[0], op.step.kind
+    if kind in ("slice", "mask"):
+        return [Instruction(op, kind, (source,), (result,), LOOP, False, alike(work, op), wide(work, op))]
+    if kind == "all_to_all":
+        sent, received = work.new(result, work.bytes(source)), work.new(result, work.bytes(result))
+        before = Instruction(op, "slice", (source,), (sent,), LOOP, wide=(source,))
+        after = Instruction(op, "concatenate", (received,), (result,), LOOP, wide=(received,))
+        return [before, Instruction(op, kind, (sent,), (received,)), after]
+    shape = work.program.values[result].aval.shape
+    order = [op.step.dim, *(dim for dim in range(len(shape)) if dim != op.step.dim)]
+    if kind == "all_reduce" or in_order(order, shape):
+        return [Instruction(op, kind, (source,), (result,))]
+    made, read = turned(work, op, op.operands[0], order, {})
+    turned = work.copies[result, shape, tuple(order)] = work.new(result, work.bytes(result))
+    return [*made, Instruction(op, kind, (read,), (turned,)), Instruction(op, "copy", (turned,), (result,), LOOP, wide=(turned,))]
