@@ -20,16 +20,17 @@ import jax
 from swplan.ir.device import Move, walk_device
 from swplan.runtime.conformance import compare
 from tests.conformance.minimise import describe, minimise
-from tests.conformance.plans import differences, plan_of, run_plain, run_plan
+from tests.conformance.plans import differences, lower_plan, plan_of, run_plain
 from tests.conformance.programs import program_of
 
 
 def check(seed: int) -> tuple[list[str], list[str], Counter]:
     """What is wrong in one case, what XLA exchanges otherwise than planned, and how often each kind of op runs."""
     program, plan = program_of(seed), plan_of(seed)
-    planned = run_plan(program, plan)
-    wrong = differences(program, run_plain(program), planned.outputs)
-    report = compare(planned.program, planned.graph, planned.mesh, planned.compiled)
+    planned = lower_plan(program, plan)
+    compiled = planned.compile()
+    report = compare(planned.program, planned.graph, planned.mesh, compiled)
+    wrong = differences(program, run_plain(program), list(compiled(*planned.inputs)))
     counts: Counter = Counter()
     for op, _ in walk_device(planned.program.top):
         counts["local op" if not isinstance(op, Move) else op.step.kind] += 1

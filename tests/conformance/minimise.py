@@ -8,7 +8,7 @@ from dataclasses import replace
 from swplan.ir.device import Compute, Loop, Move, walk_device
 from swplan.runtime.trace import trace
 
-from .plans import Choices, RandomPlan, differences, run_plain, run_plan
+from .plans import Choices, RandomPlan, differences, lower_plan, run_plain, run_plan
 from .programs import Program
 
 
@@ -16,7 +16,7 @@ def fails(program: Program, plan: RandomPlan, choices: Choices | None = None) ->
     """Whether the planned program differs from the program, or does not run."""
     expected = run_plain(program)
     try:
-        return bool(differences(program, expected, run_plan(program, plan, choices).outputs))
+        return bool(differences(program, expected, run_plan(program, plan, choices)))
     except Exception:
         return True
 
@@ -53,7 +53,7 @@ def minimise(program: Program, plan: RandomPlan, tries: Iterable[int] = range(4)
 
 def describe(program: Program, plan: RandomPlan, choices: Choices) -> str:
     """The device program, one op a line."""
-    planned = run_plan(program, plan, choices).program
+    planned = lower_plan(program, plan, choices).program
     lines = []
     for op, _ in walk_device(planned.top):
         name = {Compute: lambda o: o.op.primitive, Move: lambda o: str(o.step), Loop: lambda o: o.op.kind}[type(op)](op)

@@ -68,13 +68,17 @@ plans = st.integers(0, 2**31).map(plan_of)
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """A program made for eight devices: global graph, device program, mesh, compiled step."""
+    """A program made for eight devices: global graph, device program, mesh, lowered step, its flat inputs in place."""
 
     graph: Graph
     program: DeviceProgram
     mesh: Any
-    compiled: Any
-    outputs: list[Any]
+    lowered: Any
+    inputs: list[Any]
+
+    def compile(self) -> Any:
+        """The compiled step."""
+        return self.lowered.compile(compiler_options=options())
 
 
 @cache
@@ -93,16 +97,21 @@ def _is_known(option: dict[str, Any]) -> bool:
     return True
 
 
-def run_plan(program: Program, plan: RandomPlan, choices: Choices | None = None) -> Planned:
-    """Traces, partitions, compiles and runs a program under a plan."""
+def lower_plan(program: Program, plan: RandomPlan, choices: Choices | None = None) -> Planned:
+    """Traces, partitions and lowers a program under a plan."""
     arguments = program.inputs()
     graph = trace(program, arguments, {}).graph
     device = partition(graph, plan.sizes, choices or plan.choices(graph))
     mesh = device_mesh(plan.sizes, "abc"[: len(plan.sizes)], plan.order)
     executable = build(device, graph, mesh, donate=program.stateful)
     flat = place(executable, jax.tree.leaves(arguments))
-    compiled = executable.run.lower(*flat).compile(compiler_options=options())
-    return Planned(graph, device, mesh, compiled, list(compiled(*flat)))
+    return Planned(graph, device, mesh, executable.run.lower(*flat), flat)
+
+
+def run_plan(program: Program, plan: RandomPlan, choices: Choices | None = None) -> list[Any]:
+    """The flat results of a program under a plan."""
+    planned = lower_plan(program, plan, choices)
+    return list(planned.compile()(*planned.inputs))
 
 
 def run_plain(program: Program) -> list[Any]:
