@@ -49,6 +49,10 @@ class PlannedStep:
 
     def _run(self, args: tuple, kwargs: dict) -> Any:
         flat = place(self.executable, jax.tree.leaves((args, kwargs)))
+        if not kwargs and not self.scaling:
+            done, out = self.fast(jax.tree.unflatten(self.program.in_tree, flat)[0])
+            if done:
+                return out
         return jax.tree.unflatten(self.program.out_tree, self.executable.run(*flat))
 
 
