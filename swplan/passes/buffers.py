@@ -78,7 +78,7 @@ class _Fusion:
 
 
 def _plan(instructions: Sequence[Instruction], kept: set[int]) -> _Fusion:
-    """Decides from the last instruction to the first, as XLA does, so that what repeats a reader repeats what it reads."""
+    """Decides from the last instruction to the first, so that what repeats a reader repeats what it reads (as XLA)."""
     readers: dict[int, list[int]] = {}
     producers: dict[int, str] = {}
     for position, one in enumerate(instructions):
@@ -103,12 +103,23 @@ def _is_constant(one: Instruction, producers: Mapping[int, str]) -> bool:
 
 
 def _inline(
-    plan: _Fusion, instructions: Sequence[Instruction], position: int, users: list[int], *, must_exist: bool, repeatable: bool
+    plan: _Fusion,
+    instructions: Sequence[Instruction],
+    position: int,
+    users: list[int],
+    *,
+    must_exist: bool,
+    repeatable: bool,
 ) -> None:
-    """Decides about one loop: whether its readers compute it themselves. One that reads little may be in both places."""
+    """Decides whether the readers of a loop compute it themselves. One that reads little may be in both places."""
     one = instructions[position]
     loops = {LOOP, LIBRARY} if position in plan.constant else set()
-    takers = [user for user in users if instructions[user].kind in loops or _takes_in(instructions[user], user in plan.library, one, len(users))]
+
+    def takes_in(user: int) -> bool:
+        reader = instructions[user]
+        return reader.kind in loops or _takes_in(reader, user in plan.library, one, len(users))
+
+    takers = [user for user in users if takes_in(user)]
     everywhere = len(takers) == len(users) and not must_exist
     ends = {plan.ends.get(instructions[user].writes[0], user) for user in takers}
     costs = one.costly and (len(ends) > 1 or _MANY in ends or not everywhere)
@@ -160,8 +171,9 @@ def schedule(kernels: Sequence[Kernel]) -> list[Kernel]:
 def overwritten(kernels: Sequence[Kernel], pairs: Sequence[tuple[int, int]]) -> set[int]:
     """The old buffers of (old, new) pairs that must be copied so that new can be written in their place.
 
-    Old must be read before new is written, whatever the order in which kernels run: every reader of old is an ancestor of
-    the kernel that writes new, or is that kernel and reads each element only for the same element (XLA: `CopyInsertion`).
+    Old must be read before new is written, whatever the order in which kernels run: every reader of old is an ancestor
+    of the kernel that writes new, or is that kernel and reads each element only for the same element (openxla/xla:
+    `CopyInsertion`).
     """
     new_of = dict(pairs)
     readers: dict[int, int] = dict.fromkeys(new_of, 0)

@@ -1,8 +1,8 @@
 """Instructions: what a compiler schedules, and the buffers that it reads and writes.
 
-Between a device program and its kernels. `passes/lowering.py` makes them, `passes/buffers.py` fuses them, `passes/memory.py`
-counts what they hold. The classes of ops follow XLA for CPU (openxla/xla: `InstructionFusion::IsExpensive`,
-`CpuInstructionFusion`).
+Between a device program and its kernels: `passes/lowering.py` makes them, `passes/buffers.py` fuses them, and
+`passes/memory.py` counts what they hold. The classes of ops follow XLA for CPU (openxla/xla:
+`InstructionFusion::IsExpensive`, `CpuInstructionFusion`).
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from swplan.ir.device import Compute, DeviceOp, DeviceProgram, Move
 
 LOOP, LIBRARY, WHOLE = "loop", "library", "whole"
 
-SHAPING = {"broadcast_in_dim", "transpose", "rev", "slice", "dynamic_slice", "pad", "concatenate", "gather", "iota", "split"}
+SHAPING = {"broadcast_in_dim", "transpose", "rev", "slice", "dynamic_slice", "pad", "concatenate", "gather", "iota"}
 _SUMS = {"reduce_sum", "reduce_max", "reduce_min", "reduce_prod"}
 REDUCTIONS = _SUMS | {"reduce_and", "reduce_or", "argmax", "argmin"}
-IN_PLACE = {"dynamic_update_slice", "scatter", "scatter-add", "scatter_add", "scatter_mul", "scatter_min", "scatter_max"}
+IN_PLACE = {"dynamic_update_slice", "scatter", "scatter-add", "scatter_mul", "scatter_min", "scatter_max"}
 EXPENSIVE = set(
-    """acos acosh asin asinh atan atan2 atanh cbrt cos cosh digamma div erf erf_inv erfc exp exp2 expm1 gather lgamma log
-    log1p logistic pow rem rsqrt sin sinh sqrt tan tanh""".split()
+    """acos acosh asin asinh atan atan2 atanh cbrt cos cosh digamma div erf erf_inv erfc exp exp2 expm1 gather lgamma
+    log log1p logistic pow rem rsqrt sin sinh sqrt tan tanh""".split()  # noqa: SIM905
 )
 _LIBRARY_ELEMENTS = 2048  # larger float sums are calls of XLA's CPU library: seen at 4096, not at 2048 (jaxlib 0.10.2)
 
@@ -37,7 +37,7 @@ class Instruction:
       kind: "loop" (fuses with loops), "library" (a call that takes in arithmetic), "whole" (fuses with nothing).
       costly: whether it is not repeated for several readers.
       alike: reads of which each element is read only for the same element of the result: it may be written over.
-      wide: reads with as many dims as the result.
+      wide: reads as large as the result.
     """
 
     op: DeviceOp
@@ -84,6 +84,7 @@ class Lowering:
 
 
 def kind_of(work: Lowering, op: Compute) -> str:
+    """Whether an op fuses with loops, is a call of a library, or stands alone."""
     name, aval = op.op.primitive, work.program.values[op.operands[0]].aval if op.operands else None
     if name in _SUMS and aval.size > _LIBRARY_ELEMENTS and aval.dtype in ("float32", "bfloat16", "float16"):
         return LIBRARY
@@ -104,6 +105,7 @@ def alike(work: Lowering, op: Compute | Move) -> tuple[int, ...]:
 
 
 def wide(work: Lowering, op: Compute | Move) -> tuple[int, ...]:
+    """Reads with as many dims and elements as the result."""
     values = work.program.values
     rank = len(values[op.results[0]].aval.shape)
     size = values[op.results[0]].aval.size

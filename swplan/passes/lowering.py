@@ -1,8 +1,8 @@
 """Device ops as instructions: what disappears, what is added.
 
-A reshape is its operand under another shape and disappears. Smaller operands are broadcast. Scanned arrays are sliced in the
-body, stacked results are written into arrays of zeros that exist before the loop. Modelled on JAX's lowering and on XLA for
-CPU. It knows nothing of fusion (`passes/buffers.py`) and nothing of time (`passes/memory.py`).
+A reshape is its operand under another shape and disappears. Smaller operands are broadcast. Scanned arrays are sliced
+in the body, stacked results are written into arrays of zeros that exist before the loop. Modelled on JAX's lowering and
+on XLA for CPU. It knows nothing of fusion (`passes/buffers.py`) and nothing of time (`passes/memory.py`).
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ from swplan.ir.device import Compute, DeviceOp, DeviceProgram, DeviceRegion, Loo
 from swplan.passes.instructions import (
     EXPENSIVE,
     IN_PLACE,
+    LOOP,
     REDUCTIONS,
     SHAPING,
-    LOOP,
     Instruction,
     Lowering,
-    _alike,
-    _kind,
-    _wide,
+    alike,
     in_order,
+    kind_of,
+    wide,
 )
-from swplan.passes.products import convolution, _move, product, _select_and_scatter, _turns_product
-from swplan.passes.sums import _join_sums
+from swplan.passes.products import convolution, move, product, select_and_scatter, turns_product
+from swplan.passes.sums import join_sums
 
 _BITCASTS = {"reshape", "squeeze", "expand_dims", "copy", "name", "stop_gradient", "sharding_constraint"}
 
@@ -60,24 +60,24 @@ def _region(work: Lowering, region: DeviceRegion, loop: Loop | None) -> None:
         producers.update(dict.fromkeys(op.results, op))
     if loop is not None and loop.op.kind == "scan":
         stacked = region.outputs[loop.op.carries :]
-        found += [
-            Instruction(loop, "dynamic_update_slice", (work.of(v),), (work.new(v, 0),), LOOP) for v in stacked
-        ]
+        found += [Instruction(loop, "dynamic_update_slice", (work.of(v),), (work.new(v, 0),), LOOP) for v in stacked]
     work.copies = outer_copies
     work.regions[id(region)] = join_sums(work, _zeros_first(work, found, region))
 
 
-def _instructions(
-    work: Lowering, op: DeviceOp, producers: dict[int, DeviceOp], readers: Counter
-) -> list[Instruction]:
+def _instructions(work: Lowering, op: DeviceOp, producers: dict[int, DeviceOp], readers: Counter) -> list[Instruction]:
     if isinstance(op, Loop):
         return [_loop(work, op)]
     if isinstance(op, Move):
         return move(work, op)
-    if is_bitcast(work.program, op) or turns_product(work.program, op, producers, readers):
+    if _is_bitcast(work.program, op) or turns_product(work.program, op, producers, readers):
         work.root[op.results[0]] = work.of(op.operands[0])
         return []
-    special = {"dot_general": product, "conv_general_dilated": convolution, "select_and_scatter_add": select_and_scatter}
+    special = {
+        "dot_general": product,
+        "conv_general_dilated": convolution,
+        "select_and_scatter_add": select_and_scatter,
+    }
     if op.op.primitive in special:
         return special[op.op.primitive](work, op, producers)
     name = op.op.primitive
@@ -104,7 +104,7 @@ def _spread(work: Lowering, op: Compute) -> tuple[list[Instruction], tuple[int, 
     return made, tuple(work.copies.get((read, shapes[read], ("as", *result.shape)), read) for read in reads)
 
 
-def is_bitcast(program: DeviceProgram, op: Compute) -> bool:
+def _is_bitcast(program: DeviceProgram, op: Compute) -> bool:
     """Whether the result is the operand as it lies in memory, under another shape."""
     if not op.operands:
         return False
@@ -126,7 +126,9 @@ def _loop(work: Lowering, op: Loop) -> Instruction:
     zeros = tuple(work.zeros.get(id(op), ()))
     carried = set(operands[: op.op.carries]) - outside - set(operands[op.op.carries :])
     reads = (*operands, *sorted(outside - set(operands)), *zeros)
-    return Instruction(op, op.op.kind, tuple(v for v in reads if v not in work.program.constants), op.results, alike=(*carried, *zeros))
+    return Instruction(
+        op, op.op.kind, tuple(v for v in reads if v not in work.program.constants), op.results, alike=(*carried, *zeros)
+    )
 
 
 def _zeros_first(work: Lowering, found: list[Instruction], region: DeviceRegion) -> list[Instruction]:

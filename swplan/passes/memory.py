@@ -1,7 +1,7 @@
 """Peak memory of one device: what a compiler must hold at the same time.
 
-Read off the device program, so that what was decided is what is counted. `passes/instructions.py` says what is to be done,
-`passes/buffers.py` what runs as one kernel and in which order; here buffers get lifetimes and the largest sum is found.
+Read off the device program, so that what was decided is what is counted. `passes/lowering.py` says what is to be done,
+`passes/buffers.py` what runs as one kernel and in which order; here buffers get lifetimes, and the largest sum is found.
 """
 
 from __future__ import annotations
@@ -38,7 +38,8 @@ class MemoryReport:
       argument_bytes: of the inputs.
       result_bytes: of the results that are not returned in the buffer of an input.
       temporary_bytes: of all else that is alive at the peak.
-      by_role: bytes at the peak by role of the value; "temporary" is what moves made (gathered copies, sums) and copies.
+      by_role: bytes at the peak by role of the value; "temporary" is what moves made (gathered copies, sums), and copies
+        of inputs.
       peak_op: primitive and source line of the op at the peak.
       largest: the largest buffers alive at the peak, largest first.
     """
@@ -115,7 +116,9 @@ def _top_peak(work: Lowering, program: DeviceProgram) -> _Peak:
     """The peak of the whole step: donated inputs are written over, or copied where they would be too early."""
     outputs = [work.of(v) for v in program.top.outputs]
     kernels = fuse(work.regions[id(program.top)], set(outputs))
-    pairs = [(program.top.inputs[i], outputs[o]) for o, i in program.aliases.items() if outputs[o] != program.top.inputs[i]]
+    pairs = [
+        (program.top.inputs[i], outputs[o]) for o, i in program.aliases.items() if outputs[o] != program.top.inputs[i]
+    ]
     copies = {old: work.new(old, work.bytes(old)) for old in sorted(overwritten(kernels, pairs))}
     order = schedule(copy_first(kernels, copies))
     lives = _lives(work, order, outputs, {*program.top.inputs, *outputs})
@@ -184,7 +187,11 @@ def _peak(work: Lowering, order: Sequence[Kernel], lives: Sequence[_Life]) -> _P
     for life in lives:
         change[life.start] += life.bytes
         change[life.end + 1] -= life.bytes
-    inner = {i: _inside(work, kernel.op) for i, kernel in enumerate(order) if isinstance(kernel.op, Loop) and kernel.name == kernel.op.op.kind}
+    inner = {
+        i: _inside(work, kernel.op)
+        for i, kernel in enumerate(order)
+        if isinstance(kernel.op, Loop) and kernel.name == kernel.op.op.kind
+    }
     best, now, at = -1, 0, 0
     for position in range(len(order)):
         now += change[position]

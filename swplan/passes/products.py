@@ -1,7 +1,7 @@
 """Instructions around products, windows and exchanges, which read dims in fixed orders: the copies that put them so.
 
-Modelled on XLA for CPU (openxla/xla: `DotDecomposer`, `ConvCanonicalization`, `SelectAndScatterExpander`, layout assignment of
-collectives).
+Modelled on XLA for CPU (openxla/xla: `DotDecomposer`, `ConvCanonicalization`, `SelectAndScatterExpander`, the layouts
+that it assigns to collectives).
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from swplan.ir.device import Compute, DeviceOp, DeviceProgram, Move
-from swplan.passes.instructions import LOOP, Instruction, Lowering, _alike, _wide, in_order
+from swplan.passes.instructions import LOOP, Instruction, Lowering, alike, in_order, wide
 
 
 def turns_product(program: DeviceProgram, op: Compute, producers: dict[int, DeviceOp], readers: Counter) -> bool:
@@ -21,8 +21,10 @@ def turns_product(program: DeviceProgram, op: Compute, producers: dict[int, Devi
     return isinstance(made, Compute) and made.op.primitive == "dot_general" and readers[op.operands[0]] == 1
 
 
-def turned(work: Lowering, op: Compute, value: int, order: Sequence[int], producers: dict[int, DeviceOp]) -> tuple[list[Instruction], int]:
-    """A copy of a value with its dims in another order, and what makes it; a transposition of one starts from its operand."""
+def _turned(
+    work: Lowering, op: Compute, value: int, order: Sequence[int], producers: dict[int, DeviceOp]
+) -> tuple[list[Instruction], int]:
+    """What makes a copy of a value with its dims in another order, and the copy; a transposition is seen through."""
     made = producers.get(value)
     if isinstance(made, Compute) and made.op.primitive == "transpose" and value not in work.root:
         value, order = made.operands[0], [made.op.params["permutation"][dim] for dim in order]
@@ -33,7 +35,9 @@ def turned(work: Lowering, op: Compute, value: int, order: Sequence[int], produc
     if key in work.copies:
         return [], work.copies[key]
     work.copies[key] = work.new(value, work.program.values[value].aval.bytes)
-    return [Instruction(op, "transpose", (work.of(value),), (work.copies[key],), LOOP, wide=(work.of(value),))], work.copies[key]
+    return [
+        Instruction(op, "transpose", (work.of(value),), (work.copies[key],), LOOP, wide=(work.of(value),))
+    ], work.copies[key]
 
 
 def product(work: Lowering, op: Compute, producers: dict[int, DeviceOp]) -> list[Instruction]:
@@ -48,7 +52,7 @@ def product(work: Lowering, op: Compute, producers: dict[int, DeviceOp]) -> list
         matrix = in_order([*batch, *sorted(free + summed)], shape) and all(
             sum(shape[dim] > 1 for dim in dims) <= 1 for dims in (free, summed)
         )
-        made, read = ([], work.of(value)) if matrix else turned(work, op, value, order, producers)
+        made, read = ([], work.of(value)) if matrix else _turned(work, op, value, order, producers)
         found += made
         reads.append(read)
     return [*found, Instruction(op, "dot_general", tuple(reads), op.results)]
@@ -59,8 +63,8 @@ def convolution(work: Lowering, op: Compute, producers: dict[int, DeviceOp]) -> 
     numbers = op.op.params["dimension_numbers"]
     batch, feature, *space = numbers.lhs_spec
     outs, ins, *window = numbers.rhs_spec
-    before, image = turned(work, op, op.operands[0], [batch, *space, feature], producers)
-    more, kernel = turned(work, op, op.operands[1], [*window, ins, outs], producers)
+    before, image = _turned(work, op, op.operands[0], [batch, *space, feature], producers)
+    more, kernel = _turned(work, op, op.operands[1], [*window, ins, outs], producers)
     result = op.results[0]
     first, last, *middle = numbers.out_spec
     order = [first, *middle, last]
@@ -89,7 +93,7 @@ def select_and_scatter(work: Lowering, op: Compute, producers: dict[int, DeviceO
 
 
 def move(work: Lowering, op: Move) -> list[Instruction]:
-    """A gather or scatter runs on values whose split dim is the major one; an all-to-all takes parts and leaves parts."""
+    """A gather or scatter runs on values whose split dim is the major one, an all-to-all on separate parts."""
     source, result, kind = work.of(op.operands[0]), op.results[0], op.step.kind
     if kind in ("slice", "mask"):
         return [Instruction(op, kind, (source,), (result,), LOOP, False, alike(work, op), wide(work, op))]
@@ -102,6 +106,10 @@ def move(work: Lowering, op: Move) -> list[Instruction]:
     order = [op.step.dim, *(dim for dim in range(len(shape)) if dim != op.step.dim)]
     if kind == "all_reduce" or in_order(order, shape):
         return [Instruction(op, kind, (source,), (result,))]
-    made, read = turned(work, op, op.operands[0], order, {})
+    made, read = _turned(work, op, op.operands[0], order, {})
     turned = work.copies[result, shape, tuple(order)] = work.new(result, work.bytes(result))
-    return [*made, Instruction(op, kind, (read,), (turned,)), Instruction(op, "copy", (turned,), (result,), LOOP, wide=(turned,))]
+    return [
+        *made,
+        Instruction(op, kind, (read,), (turned,)),
+        Instruction(op, "copy", (turned,), (result,), LOOP, wide=(turned,)),
+    ]

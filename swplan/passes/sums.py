@@ -62,7 +62,10 @@ def _joined(waits: list[int], members: int, needed: int) -> list[int]:
     if not members & (members - 1):
         return waits
     together = members | needed
-    return [known | (together if known & members else 0) | (needed if members >> i & 1 else 0) for i, known in enumerate(waits)]
+    return [
+        known | (together if known & members else 0) | (needed if members >> i & 1 else 0)
+        for i, known in enumerate(waits)
+    ]
 
 
 def in_sequence(instructions: Sequence[Instruction]) -> list[Instruction]:
