@@ -1,6 +1,7 @@
 """Random programs under random plans on eight emulated devices: `python benchmarks/conformance.py`.
 
-Each program must give what it gives without a plan, and exchange what was planned. Prints every failure, and a summary.
+Each program must give what it gives without a plan, and hand to XLA the collectives that were planned.
+Prints every failure, and a summary.
 `--minimise N` makes the case with number N smaller and prints it.
 """
 
@@ -9,6 +10,7 @@ import os
 import sys
 import time
 from collections import Counter
+from dataclasses import dataclass, field
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -20,29 +22,53 @@ import jax
 from swplan.ir.device import Move, walk_device
 from swplan.runtime.conformance import compare
 from tests.conformance.minimise import describe, minimise
-from tests.conformance.plans import differences, lower_plan, plan_of, run_plain
+from tests.conformance.plans import differences, exchanges, lower_plan, plan_of, run_plain
 from tests.conformance.programs import program_of
 
 
-def check(seed: int) -> tuple[list[str], list[str], Counter]:
-    """What is wrong in one case, what XLA exchanges otherwise than planned, and how often each kind of op runs."""
+@dataclass(frozen=True)
+class Outcome:
+    """One case.
+
+    Attributes:
+      wrong: what the planned program gives otherwise than the program, or why it does not run.
+      emitted: the collectives that were planned and those that JAX hands to XLA, if they are not the same.
+      unplanned: what XLA exchanges and no one planned.
+      removed: how many kinds of exchange XLA found to be superfluous, as it does in programs as foolish as these.
+      counts: how often each kind of op runs on a device.
+    """
+
+    wrong: list[str]
+    emitted: str = ""
+    unplanned: tuple[str, ...] = ()
+    removed: int = 0
+    counts: Counter = field(default_factory=Counter)
+
+
+def check(seed: int) -> Outcome:
+    """Runs one case."""
     program, plan = program_of(seed), plan_of(seed)
     planned = lower_plan(program, plan)
     compiled = planned.compile()
     report = compare(planned.program, planned.graph, planned.mesh, compiled)
-    wrong = differences(program, run_plain(program), list(compiled(*planned.inputs)))
-    counts: Counter = Counter()
-    for op, _ in walk_device(planned.program.top):
-        counts["local op" if not isinstance(op, Move) else op.step.kind] += 1
-    return wrong, [str(difference) for difference in report.differences], counts
+    ours, theirs = exchanges(planned)
+    return Outcome(
+        wrong=differences(program, run_plain(program), list(compiled(*planned.inputs))),
+        emitted="" if ours == theirs else f"planned {ours}, emitted {theirs}",
+        unplanned=tuple(str(difference) for difference in report.differences if difference.compiled),
+        removed=sum(difference.compiled is None for difference in report.differences),
+        counts=Counter(
+            op.step.kind if isinstance(op, Move) else "local ops" for op, _ in walk_device(planned.program.top)
+        ),
+    )
 
 
-def attempt(seed: int) -> tuple[list[str], list[str], Counter]:
+def attempt(seed: int) -> Outcome:
     """As `check`; an exception is a failure."""
     try:
         return check(seed)
     except Exception as error:
-        return [f"{type(error).__name__}: {str(error)[:400]}"], [], Counter()
+        return Outcome([f"{type(error).__name__}: {str(error)[:400]}"])
 
 
 def show(seed: int) -> None:
@@ -65,12 +91,15 @@ def main() -> None:
         return
     start, total = time.perf_counter(), Counter()
     for seed in range(arguments.first, arguments.first + arguments.programs):
-        wrong, other, counts = attempt(seed)
-        total += counts + Counter({"wrong": bool(wrong), "exchanges otherwise": bool(other)})
-        for line in [f"WRONG {row}" for row in wrong] + [f"exchange {row}" for row in other]:
-            print(f"case {seed}: {line}", flush=True)
-    print(f"{arguments.programs} programs in {time.perf_counter() - start:.0f} s, jax {jax.__version__}: {dict(total)}")
-    sys.exit(bool(total["wrong"]))
+        outcome = attempt(seed)
+        for label in ("wrong", "emitted", "unplanned", "removed"):
+            total[f"cases {label}"] += bool(getattr(outcome, label))
+        total += outcome.counts
+        lines = [*outcome.wrong, *filter(None, [outcome.emitted]), *outcome.unplanned]
+        print(*(f"case {seed}: {line}" for line in lines), sep="\n", end="\n" if lines else "", flush=True)
+    print(f"{arguments.programs} programs in {time.perf_counter() - start:.0f} s, jax {jax.__version__}")
+    print(*(f"  {name}: {count}" for name, count in total.items()), sep="\n")
+    sys.exit(bool(total["cases wrong"] + total["cases emitted"]))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Random JAX programs, each made from a few numbers; and the Hypothesis strategy of them.
+"""Random JAX programs, each made from a few numbers.
 
 A program is a tuple of seeds, one for each of its operations: it is the same on every machine, is printed in one line,
 and a smaller one is made by leaving seeds out.
@@ -14,7 +14,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from hypothesis import strategies as st
 
 from .drafts import SIZES, Draft, Held, fit, sure
 from .structure import grow, unread
@@ -78,6 +77,3 @@ def program_of(seed: int) -> Program:
     rng = Random(seed)
     seeds = tuple(rng.randrange(2**32) for _ in range(rng.randint(4, 12)))
     return Program(seeds, rng.randrange(2**31), rng.random() < 0.4)
-
-
-programs = st.integers(0, 2**31).map(program_of)
