@@ -1,7 +1,8 @@
 """Peak memory of one device: what a compiler must hold at the same time.
 
 Read off the device program, so that what was decided is what is counted. `passes/lowering.py` says what is to be done,
-`passes/buffers.py` what runs as one kernel and in which order; here buffers get lifetimes, and the largest sum is found.
+`passes/buffers.py` what runs as one kernel and in which order; here buffers get lifetimes, and the largest sum is
+found.
 """
 
 from __future__ import annotations
@@ -38,8 +39,8 @@ class MemoryReport:
       argument_bytes: of the inputs.
       result_bytes: of the results that are not returned in the buffer of an input.
       temporary_bytes: of all else that is alive at the peak.
-      by_role: bytes at the peak by role of the value; "temporary" is what moves made (gathered copies, sums), and copies
-        of inputs.
+      by_role: bytes at the peak by role of the value; "temporary" is what moves made (gathered copies, sums), and
+        copies of inputs.
       peak_op: primitive and source line of the op at the peak.
       largest: the largest buffers alive at the peak, largest first.
     """
