@@ -60,7 +60,8 @@ class Collective:
     Attributes:
       source: the planned reader and the user's line, or the compiled instruction and the path of its equation.
       narrow: the type from which XLA may have widened what is sent.
-      promoted: whether XLA says that it widened it.
+      promoted: whether XLA says that it widened it, or another array of the same instruction.
+      guessed: whether `narrow` is what XLA usually widens, and not read off the program.
     """
 
     exchange: Exchange
@@ -68,6 +69,7 @@ class Collective:
     source: str
     narrow: str = ""
     promoted: bool = False
+    guessed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,10 +183,8 @@ def planned_collectives(program: DeviceProgram, graph: Graph, mesh: Any) -> Iter
         if move.is_collective and program.degree(step.axes) > 1:
             groups = _canonical(step.kind, _along(ids, step.axes))
             join = step.join if step.kind in ("all_reduce", "reduce_scatter") else ""
-            dtype, size = hlo_dtype(value.aval), program.buffer_bytes(move)
-            exchange = Exchange(step.kind, dtype, size, join, groups, exact)
-            what = f"{names.get(value.origin, value.aval)} for {move.reader} at {move.source}"
-            yield Collective(exchange, count, what)
+            sent = Exchange(step.kind, hlo_dtype(value.aval), program.buffer_bytes(move), join, groups, exact)
+            yield Collective(sent, count, f"{names.get(value.origin, value.aval)} for {move.reader} at {move.source}")
 
 
 def _moves(region: DeviceRegion, trips: int, exact: bool) -> Iterator[tuple[Move, int, bool]]:
@@ -199,8 +199,8 @@ def _moves(region: DeviceRegion, trips: int, exact: bool) -> Iterator[tuple[Move
 def _along(ids: np.ndarray, axes: tuple[int, ...]) -> hlo.Groups:
     """The groups of devices along some axes of the mesh together, the first of them major."""
     rest = [axis for axis in range(ids.ndim) if axis not in axes]
-    size = prod(ids.shape[axis] for axis in axes)
-    return tuple(map(tuple, ids.transpose([*rest, *axes]).reshape(-1, size).tolist()))
+    grid = ids.transpose([*rest, *axes]).reshape(-1, prod(ids.shape[axis] for axis in axes))
+    return tuple(map(tuple, grid.tolist()))
 
 
 def _canonical(kind: str, groups: Iterable[tuple[int, ...]]) -> hlo.Groups:
@@ -246,8 +246,8 @@ def _arrays(module: hlo.Module, run: hlo.Run, kind: str, groups: hlo.Groups) -> 
     for array, narrow in pairs:
         size = array.bytes * (len(groups[0]) if kind == "all_gather" else 1)
         exchange = Exchange(kind, array.dtype, size, join, groups, run.exact)
-        narrow = WIDENED.get(array.dtype, "") if promoted else narrow
-        yield Collective(exchange, run.trips, f"{at.name} of {hlo.op_name(at)}", narrow, promoted)
+        guess = WIDENED.get(array.dtype, "") if promoted and not narrow else ""
+        yield Collective(exchange, run.trips, f"{at.name} of {hlo.op_name(at)}", narrow or guess, promoted, bool(guess))
 
 
 def _match(planned: list[Collective], found: list[Collective]) -> tuple[tuple[Difference, ...], tuple[Difference, ...]]:
@@ -255,25 +255,25 @@ def _match(planned: list[Collective], found: list[Collective]) -> tuple[tuple[Di
     missing, extra, promoted = Counter[Exchange](), Counter[Exchange](), Counter[tuple[Exchange, Exchange]]()
     for collective in planned:
         missing[collective.exchange] += collective.count
-    for collective in sorted(found, key=lambda c: (c.promoted, bool(c.narrow))):
+    for collective in sorted(found, key=lambda c: (bool(c.narrow), c.guessed)):
         wide, left = collective.exchange, collective.count
-        left -= 0 if collective.promoted else _take(missing, wide, left)
-        if left and collective.narrow:
-            bits, less = hlo.item_bits(wide.dtype), hlo.item_bits(collective.narrow)
-            narrow = replace(wide, dtype=collective.narrow, bytes=wide.bytes * less // bits)
-            taken = _take(missing, narrow, left)
-            promoted[narrow, wide] += taken
+        for likely in _likely(collective):
+            taken = min(missing[likely], left)
+            missing[likely] -= taken
             left -= taken
+            promoted[likely, wide] += taken if likely != wide else 0
         extra[wide] += left
     ours, theirs = ({c.exchange: c.source for c in reversed(side)} for side in (planned, found))
     widened = [Difference("sent in a wider type", *pair, n, ours[pair[0]]) for pair, n in sorted((+promoted).items())]
     return tuple(widened), tuple(_differences(missing, extra, ours, theirs))
 
 
-def _take(counter: Counter[Exchange], key: Exchange, count: int) -> int:
-    taken = min(counter[key], count)
-    counter[key] -= taken
-    return taken
+def _likely(collective: Collective) -> list[Exchange]:
+    """What a compiled exchange may have been, likeliest first: itself, and itself in the narrower type."""
+    wide, dtype = collective.exchange, collective.narrow or collective.exchange.dtype
+    size = wide.bytes * hlo.item_bits(dtype) // hlo.item_bits(wide.dtype)
+    both = [wide, replace(wide, dtype=dtype, bytes=size)]
+    return both[::-1] if collective.promoted else both
 
 
 def _differences(

@@ -23,7 +23,7 @@ _INSTRUCTION = re.compile(r"^\s+(ROOT )?%?([\w.\-]+) = ")
 _SHAPE = re.compile(r"([a-z]\w*)\[([\d,<=]*)\]")
 _CALLED = re.compile(r"\b(?:calls|to_apply|\w+_computations?)=(\{[^}]*\}|[^,\s]+)")
 _CALLERS = {"fusion", "call", "conditional", "custom-call", "async-start"}
-_GROUPS = re.compile(
+_GROUPS = (
     r"replica_groups=(\{\{.*?\}\}|\{\}|\[[\d,]+\]<=\[[\d,]+\](?:T\([\d,]+\))?"
     r"|mesh\[.*?\](?:, device_ids=\((?:\[[\d,]+\]T\([\d,]+\)|[\d,]+)\))? \{.*?\})"
 )
@@ -158,17 +158,25 @@ def _called(instruction: Instruction) -> list[str]:
 
 def attribute(instruction: Instruction, key: str) -> str:
     """The one word that stands behind `key=` among the attributes, or ""."""
-    found = re.search(rf"\b{key}=%?([^\s,]+)", instruction.attributes)
+    return _first(rf"\b{key}=%?([^\s,]+)", instruction)
+
+
+def op_name(instruction: Instruction) -> str:
+    """The path of the equation from which an instruction came, or ""."""
+    return _first(r'op_name="([^"]*)"', instruction)
+
+
+def _first(pattern: str, instruction: Instruction) -> str:
+    found = re.search(pattern, instruction.attributes)
     return found[1] if found else ""
 
 
 def trip_count(module: Module, loop: Instruction) -> int | None:
     """Trips of a `while`: as XLA states them, or from start, step and the one bound of its condition; else None."""
-    config = loop.attributes
-    stated = re.search(r'"known_trip_count":\{"n":"(\d+)"', config)
+    stated = _first(r'"known_trip_count":\{"n":"(\d+)"', loop)
     if stated:
-        return int(stated[1])
-    pace = re.search(r'"known_init_step":\{"init":"(-?\d+)","step":"(-?\d+)"', config)
+        return int(stated)
+    pace = re.search(r'"known_init_step":\{"init":"(-?\d+)","step":"(-?\d+)"', loop.attributes)
     condition = module.computations[attribute(loop, "condition")]
     inside = [run.instruction for run in walk(module, condition.name)]
     bounds = [i.inside for i in inside if i.opcode == "constant" and re.fullmatch(r"-?\d+", i.inside)]
@@ -179,10 +187,10 @@ def trip_count(module: Module, loop: Instruction) -> int | None:
     return max(0, -((first - bound) // step)) if step > 0 and directions[0] in ("LT", "LE") else None
 
 
-def unknown_loops(module: Module) -> Iterator[str]:
+def unknown_loops(module: Module) -> list[str]:
     """Names of the loops of unknown length."""
-    loops = (run.instruction for run in walk(module) if run.instruction.opcode == "while")
-    return (loop.name for loop in loops if trip_count(module, loop) is None)
+    loops = [run.instruction for run in walk(module) if run.instruction.opcode == "while"]
+    return [loop.name for loop in loops if trip_count(module, loop) is None]
 
 
 def groups_of(text: str, devices: int) -> Groups:
@@ -231,9 +239,8 @@ def _mesh_groups(text: str) -> Groups:
 
 def instruction_groups(instruction: Instruction, devices: int) -> Groups:
     """The groups of a collective, or the (source, target) pairs of a permute."""
-    pairs = re.search(r"source_target_pairs=(\{\{.*?\}\})", instruction.attributes)
-    found = _GROUPS.search(instruction.attributes)
-    return groups_of(pairs[1] if pairs else found[1] if found else "{}", devices)
+    pairs = _first(r"source_target_pairs=(\{\{.*?\}\})", instruction)
+    return groups_of(pairs or _first(_GROUPS, instruction) or "{}", devices)
 
 
 def reduction(module: Module, applied: str) -> str:
@@ -259,7 +266,8 @@ def matmul_flops(module: Module) -> int:
     Two for each multiply-add: of a `dot`, elements of the result times the contracted size, as in XLA's cost analysis
     (which counts the body of a loop once); of a `convolution`, elements of the result times taps times input features
     of a group, divided by the dilation of the left operand. A tap on padding counts; XLA's analysis leaves it out.
-    Where XLA writes a small dot as `multiply` and `reduce`: two for each element of the multiply, the same number.
+    Where XLA writes a small dot as `multiply` and `reduce`: two for each element of the multiply, the same number. What
+    several fusions repeat counts each time.
     """
     return sum(run.trips * _flops(run) for run in walk(module))
 
@@ -269,32 +277,22 @@ def _flops(run: Run) -> int:
     count = sum(prod(shape.dims) for shape in at.shapes)
     if at.opcode == "dot":
         left = run.computation.instructions[at.operands[0]].shapes[0]
-        return 2 * count * prod(left.dims[d] for d in _integers(_braced(at, "lhs_contracting_dims")))
+        return 2 * count * prod(left.dims[d] for d in _integers(_first(r"lhs_contracting_dims=\{([^}]*)\}", at)))
     if at.opcode == "convolution":
-        return 2 * count * _taps(run) // prod(_window(at, "lhs_dilate"))
-    rewritten = at.opcode == "multiply" and re.search(r"\b(dot_general|conv_general_dilated)$", op_name(at))
-    return 2 * count if rewritten else 0
+        return 2 * count * _taps(run) // prod(_integers(_first(r"lhs_dilate=([\dx]+)", at)))
+    return 2 * count if at.opcode == "multiply" and _was_contraction(run) else 0
+
+
+def _was_contraction(run: Run) -> bool:
+    """Whether a multiply stands for a contraction: by its own name or, if it has none, by that of what reads it."""
+    at, others = run.instruction, run.computation.instructions.values()
+    names = [op_name(at)] if op_name(at) else [op_name(i) for i in others if at.name in i.operands]
+    return any(re.search(r"\b(dot_general|conv_general_dilated)$", name) for name in names)
 
 
 def _taps(run: Run) -> int:
     """Taps times input features: the right operand without its output features."""
     at = run.instruction
     right = run.computation.instructions[at.operands[1]].shapes[0]
-    labels = re.search(r"dim_labels=\w+_(\w+)->", at.attributes)[1]
+    labels = _first(r"dim_labels=\w+_(\w+)->", at)
     return prod(size for size, label in zip(right.dims, labels, strict=True) if label != "o")
-
-
-def _window(instruction: Instruction, key: str) -> list[int]:
-    found = re.search(rf"window=\{{[^}}]*\b{key}=([\dx]+)", instruction.attributes)
-    return _integers(found[1]) if found else []
-
-
-def _braced(instruction: Instruction, key: str) -> str:
-    found = re.search(rf"\b{key}=\{{([^}}]*)\}}", instruction.attributes)
-    return found[1] if found else ""
-
-
-def op_name(instruction: Instruction) -> str:
-    """The path of the equation from which an instruction came, or ""."""
-    found = re.search(r'op_name="([^"]*)"', instruction.attributes)
-    return found[1] if found else ""

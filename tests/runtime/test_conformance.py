@@ -134,6 +134,16 @@ def test_what_is_sent_in_a_wider_type_is_accounted_for_and_listed():
     assert "sent in a wider type" in str(found)
 
 
+def test_of_a_widened_instruction_each_array_has_its_own_type():
+    def mixed(x, w):
+        return halved(x, w), x @ w[1]
+
+    found = compile_step(mixed, (X, W), planned).compare()
+    assert found, str(found)
+    assert [[(e.dtype, e.bytes) for e in exchanges] for exchanges in found.combined] == [[("f32", 256), ("f32", 256)]]
+    assert [p.count for p in found.promoted if p.planned.join] == [1]
+
+
 def test_several_in_one_instruction_count_each_by_itself():
     def two(x, w):
         return x @ w[0], x @ w[1]

@@ -101,9 +101,9 @@ def test_trip_count_follows_from_start_step_and_bound():
 
 def test_a_loop_of_unknown_length_is_said_to_be_one():
     parsed = module(config="")
-    assert list(hlo.unknown_loops(parsed)) == ["while.18"]
+    assert hlo.unknown_loops(parsed) == ["while.18"]
     assert [(run.trips, run.exact) for run in runs(parsed, "dot")] == [(1, False)]
-    assert not list(hlo.unknown_loops(module()))
+    assert not hlo.unknown_loops(module())
 
 
 def test_names_the_type_that_was_widened_and_the_reduction():
@@ -194,6 +194,7 @@ ENTRY %main (x: f32[2], k: s32[]) -> f32[4] {
         ("dot(%a, %b), lhs_contracting_dims={1}, rhs_contracting_dims={0}", 2 * 4 * 8 * 16),
         ('multiply(%a, %b), metadata={op_name="jit(f)/dot_general"}', 2 * 4 * 16),
         ('multiply(%a, %b), metadata={op_name="jit(f)/mul"}', 0),
+        ("multiply(%a, %b)", 0),
     ],
 )
 def test_flops_of_a_dot_and_of_what_replaces_it(line, flops):
@@ -205,6 +206,19 @@ ENTRY %main (a: f32[4,8], b: f32[8,16]) -> f32[4,16] {{
 }}
 """
     assert hlo.matmul_flops(hlo.parse(text)) == flops
+
+
+def test_a_nameless_product_is_named_by_the_sum_that_reads_it():
+    text = """HloModule m
+ENTRY %main (a: f32[4,8], b: f32[4,8]) -> f32[4] {
+  %a = f32[4,8]{1,0} parameter(0)
+  %b = f32[4,8]{1,0} parameter(1)
+  %m = f32[4,8]{1,0} multiply(%a, %b)
+  %z = f32[] constant(0)
+  ROOT %r = f32[4]{0} reduce(%m, %z), dimensions={1}, to_apply=%add, metadata={op_name="jit(f)/dot_general" id=1}
+}
+"""
+    assert hlo.matmul_flops(hlo.parse(text)) == 2 * 4 * 8
 
 
 def test_flops_of_a_convolution_leave_out_the_zeros_of_a_dilation():
