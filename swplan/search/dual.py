@@ -76,12 +76,20 @@ class Dual:
             self._sweep(self.order, 0)
             self._sweep(self.order[::-1], 1)
 
-    def add(self, costs: dict[int, np.ndarray], base: float) -> None:
-        """Changes the costs of values; the messages stay, the bound is that of the new costs after the next round."""
-        self.base += base
-        for v, cost in costs.items():
-            self.held[v][0] += cost
+    def charge(self, rows: Limits, prices: np.ndarray) -> None:
+        """Charges so much more for a unit of usage, above the limits; the bound is anew that of the next round."""
+        if not np.any(prices):
+            return
         self.bound = -math.inf
+        for (usage, limit), price in zip(rows, prices, strict=True):
+            self.base -= float(price) * limit
+            for v, vector in usage.items():
+                self.held[v][0] += price * vector
+
+    def within(self, ceiling: float) -> list[np.ndarray]:
+        """The values of each variable with which a choice can be as cheap as the ceiling."""
+        reach = ceiling - self.bound + 1e-9 * abs(ceiling) if ceiling < math.inf else math.inf
+        return [np.flatnonzero(above <= reach) for above in self.above]
 
     def _sweep(self, order: Sequence[int], direction: int) -> None:
         least, above = self.base, [self.held[0][0]] * len(order)

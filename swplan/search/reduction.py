@@ -160,7 +160,9 @@ def _settle(graph: _Graph) -> None:
 
 
 def _finished(graph: _Graph) -> Reduced | None:
-    """The graph as a network; None if a limit is out of reach."""
+    """The graph as a network; None if that is infinite or a limit is out of reach."""
+    if not math.isfinite(graph.base):
+        return None
     for usage, limit in zip(graph.usages, graph.limits, strict=True):
         if math.fsum(float(vector.min()) for vector in usage.values()) > limit + 1e-12 * abs(limit):
             return None
