@@ -56,12 +56,16 @@ class MemoryReport:
 
 @dataclass(frozen=True, slots=True)
 class _Life:
-    """A buffer from the kernel that makes it to the last that reads it (positions in the schedule)."""
+    """A buffer from the kernel that makes it to the last that reads it (positions in the schedule).
+
+    `heir` is a result that this last kernel may write over it.
+    """
 
     buffer: int
     bytes: int
     start: int
     end: int
+    heir: int = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,9 +127,20 @@ def _top_peak(work: Lowering, program: DeviceProgram) -> _Peak:
     copies = {old: work.new(old, work.bytes(old)) for old in sorted(overwritten(kernels, pairs))}
     order = schedule(copy_first(kernels, copies))
     lives = _lives(work, order, outputs, {*program.top.inputs, *outputs})
+    places = dict(pairs) | {
+        new: new for new in outputs if new not in program.top.inputs and new not in dict(pairs).values()
+    }
+    return _peak(work, order, _outside_holes(lives, _holes(work, order, places)))
+
+
+def _holes(work: Lowering, order: Sequence[Kernel], places: Mapping[int, int]) -> list[_Life]:
+    """When the places of results (old -> new) are free: while old is no longer read, and new not yet made."""
     made = {buffer: position for position, kernel in enumerate(order) for buffer in kernel.writes}
-    holes = [_Life(old, work.bytes(old), made[copies[old]] + 1, made[new] - 1) for old, new in pairs if old in copies]
-    return _peak(work, order, _outside_holes(lives, holes))
+    last = {buffer: position for position, kernel in enumerate(order) for buffer in kernel.reads}
+    spans = [
+        (new, last.get(old, -1) + 1 if old != new else 0, made[new] - 1) for old, new in places.items() if new in made
+    ]
+    return [_life(work, new, start, end) for new, start, end in spans if start <= end]
 
 
 def _body_peak(work: Lowering, body: DeviceRegion, carries: int) -> _Peak:
@@ -148,21 +163,23 @@ def _lives(work: Lowering, order: Sequence[Kernel], leaving: Iterable[int], else
     for position, kernel in enumerate(order):
         dying = [buffer for buffer in kernel.reads if last[buffer] == position and buffer in born]
         spare = [buffer for buffer in dying if kernel.reads[buffer]]
-        inherited = set()
+        heirs: dict[int, int] = {}
         for buffer in kernel.writes:
-            heir = next((old for old in spare if work.bytes(old) == work.bytes(buffer)), None)
-            if heir is not None and buffer not in elsewhere:
-                spare.remove(heir)
-                inherited.add(heir)
+            old = next((old for old in spare if work.bytes(old) == work.bytes(buffer)), None)
+            if old is not None:
+                spare.remove(old)
+                heirs[old] = buffer
             if buffer not in elsewhere:
                 born[buffer] = position
-        found += [_life(work, b, born.pop(b), position - (b in inherited)) for b in dying]
+        for buffer in dying:
+            heir = heirs.get(buffer, -1)
+            found.append(_life(work, buffer, born.pop(buffer), position - (heir in born), heir))
         found += [_life(work, b, born.pop(b), position) for b in kernel.writes if b in born and b not in last]
     return found + [_life(work, buffer, start, len(order)) for buffer, start in born.items()]
 
 
-def _life(work: Lowering, buffer: int, start: int, end: int) -> _Life:
-    return _Life(buffer, -(-work.bytes(buffer) // ALIGNMENT_BYTES) * ALIGNMENT_BYTES, start, end)
+def _life(work: Lowering, buffer: int, start: int, end: int, heir: int = -1) -> _Life:
+    return _Life(buffer, -(-work.bytes(buffer) // ALIGNMENT_BYTES) * ALIGNMENT_BYTES, start, end, heir)
 
 
 def _outside_holes(lives: list[_Life], holes: list[_Life]) -> list[_Life]:
@@ -177,7 +194,8 @@ def _outside_holes(lives: list[_Life], holes: list[_Life]) -> list[_Life]:
 
 
 def _fits(life: _Life, hole: _Life, taken: Iterable[_Life]) -> bool:
-    if life.bytes > hole.bytes or life.start < hole.start or life.end > hole.end:
+    end = hole.end + (life.heir == hole.buffer)
+    if life.bytes > hole.bytes or life.start < hole.start or life.end > end:
         return False
     return all(life.end < other.start or other.end < life.start for other in taken)
 
