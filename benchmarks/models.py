@@ -149,14 +149,12 @@ def _written(prepared: Any, program: Program, found: Any, precision: Any) -> swp
     return planning._write(prepared, program, found, "random", precision, (), [])
 
 
-def plans(step: Callable, args: tuple, randoms: int, max_axes: int | None) -> Iterator[tuple[str, swplan.Plan]]:
-    """The chosen plan, the classics, and random ones, each with a name."""
-    options = {"cluster": CLUSTER, "precision": "fp32"}
-    yield "chosen", swplan.plan(step, *args, max_axes=max_axes, **options)
-    for name in CLASSICS:
-        yield name, swplan.plan(step, *args, baseline=name, **options)
-    for seed in range(randoms):
-        yield f"random {seed}", random_plan(step, args, seed)
+def plan_named(step: Callable, args: tuple, name: str, *, seed: int = 0, max_axes: int | None = None) -> swplan.Plan:
+    """The plan "chosen", a classic by its name, or a "random" one."""
+    if name == "random":
+        return random_plan(step, args, seed)
+    baseline = None if name == "chosen" else name
+    return swplan.plan(step, *args, cluster=CLUSTER, precision="fp32", baseline=baseline, max_axes=max_axes)
 
 
 def measured(model: str, name: str, plan: swplan.Plan, step: Callable, args: tuple, unplanned: History) -> Row:
@@ -182,8 +180,9 @@ def rows(model: str, *, randoms: int = 5, steps: int = 5, max_axes: int | None =
     """One model under all its plans."""
     step, args = build(model)
     unplanned = train(jax.jit(step), *args, steps)
-    for name, plan in plans(step, args, randoms, max_axes):
-        yield measured(model, name, plan, step, args, unplanned)
+    for name, seed in [("chosen", 0), *((name, 0) for name in CLASSICS), *(("random", n) for n in range(randoms))]:
+        plan = plan_named(step, args, name, seed=seed, max_axes=max_axes)
+        yield measured(model, name if name != "random" else f"random {seed}", plan, step, args, unplanned)
 
 
 def line(row: Row) -> str:

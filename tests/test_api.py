@@ -200,13 +200,14 @@ def test_donation_can_be_refused_and_forced():
     assert given.is_deleted()
 
 
-@pytest.mark.xfail(strict=True, reason="the first call compiles `executable.run`, the second compiles `fast` again")
+@pytest.mark.xfail(
+    strict=True, reason="`fast` is traced again: a batch on one device is not yet placed as in the first call"
+)
 def test_second_call_neither_plans_nor_traces_nor_compiles(monkeypatch, caplog):
     step = swplan.auto(train_step, **OPTIONS)
     weights, _ = step(weights_of(), batch_of())
     batch = batch_of(seed=2)
-    for name in ("plan", "trace", "make_plan", "planned_step"):
-        monkeypatch.setattr(f"swplan.api.{name}", lambda *args, **kwargs: pytest.fail("planned again"))
+    monkeypatch.setattr(swplan.AutoStep, "_make", lambda *args: pytest.fail("planned again"))
     with jax.log_compiles():
         step(weights, batch)
     assert compilations(caplog) == []
@@ -214,8 +215,8 @@ def test_second_call_neither_plans_nor_traces_nor_compiles(monkeypatch, caplog):
 
 def test_new_signature_is_planned_and_the_old_one_is_kept(monkeypatch):
     step, made = swplan.auto(train_step, **OPTIONS), []
-    original = swplan.api.make_plan
-    monkeypatch.setattr("swplan.api.make_plan", lambda *a, **k: made.append(1) or original(*a, **k))
+    original = swplan.AutoStep._make
+    monkeypatch.setattr(swplan.AutoStep, "_make", lambda *args: made.append(args) or original(*args))
     for rows, plans in ((16, 1), (32, 2), (16, 2), (32, 2)):
         got = step(weights_of(), batch_of(rows))
         assert len(made) == plans

@@ -92,9 +92,6 @@ def test_text_and_html_say_what_was_decided(plan, loaded):
         assert "<" in shown._repr_html_() and "weights/in" in shown._repr_html_()
 
 
-@pytest.mark.xfail(
-    strict=True, reason="to_json sorts dicts, so a loaded breakdown is in another order than it was made in"
-)
 def test_a_loaded_plan_looks_like_the_one_that_was_saved(plan, loaded):
     assert str(plan) == str(loaded)
     assert plan._repr_html_() == loaded._repr_html_()
