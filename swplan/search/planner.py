@@ -34,6 +34,8 @@ TIGHTENINGS = 4
 SEEDS = 2
 REFINED = 16
 """Meshes of more than two axes that are solved; the others count with their lower bounds."""
+INTERESTING = 1.2
+"""A mesh all plans of which cost this many times the best one is not solved: it would not even be a runner-up."""
 MESH_LIMIT_S = 20.0
 """Most time for one mesh; what is proven by then is stated in the certificate."""
 
@@ -187,11 +189,12 @@ class Hunt:
             self.bound = min(self.bound, low)
             return
         area = space(self.subject.folded, _pricer(self.subject, mesh), self.pins)
-        solution, stated = solve_space(self.subject, area, self.subject.cluster.memory_bytes, self.deadline)
+        capacity, worst = self.subject.cluster.memory_bytes, INTERESTING * self.best_s
+        solution, stated = solve_space(self.subject, area, capacity, self.deadline, worst)
         self.bound = min(self.bound, max(solution.bound, low))
         if solution.choice is not None:
             self.candidates.append(_candidate(area, solution, stated))
-        else:
+        elif solution.bound < worst or worst == np.inf:
             self.excluded.append((low, mesh))
 
     def seeds(self) -> list[Placement]:
@@ -211,12 +214,12 @@ def _pricer(subject: Subject, placement: Placement) -> Pricer:
 
 
 def solve_space(
-    subject: Subject, area: Space, memory_bytes: float, deadline: float | None = None
+    subject: Subject, area: Space, memory_bytes: float, deadline: float | None = None, worst_s: float = np.inf
 ) -> tuple[Solution, Problem]:
-    """The best choice on one mesh within a memory limit."""
+    """The best choice on one mesh within a memory limit; none if all cost `worst_s` or more."""
     stated = problem(area, subject.moments, memory_bytes)
     left = MESH_LIMIT_S if deadline is None else max(1.0, min(MESH_LIMIT_S, deadline - time.monotonic()))
-    return solve(stated, time_limit_s=left), stated
+    return solve(stated, time_limit_s=left, upper_bound=worst_s), stated
 
 
 def _candidate(area: Space, solution: Solution, stated: Problem) -> Candidate:
