@@ -8,11 +8,12 @@ found.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from swplan.ir.device import Compute, DeviceProgram, DeviceRegion, Loop, Move
 from swplan.ir.graph import Graph
 from swplan.passes.buffers import Kernel, copy_first, fuse, overwritten, schedule
+from swplan.passes.heap import Life, heap_bytes, outside_holes, peak_position
 from swplan.passes.instructions import Lowering
 from swplan.passes.lowering import lower
 
@@ -40,7 +41,7 @@ class MemoryReport:
       result_bytes: of the results that are not returned in the buffer of an input.
       temporary_bytes: of all else that is alive at the peak.
       by_role: bytes at the peak by role of the value; "temporary" is what moves made (gathered copies, sums), and
-        copies of inputs.
+        copies of inputs; "gaps" is what lies unused between buffers.
       peak_op: primitive and source line of the op at the peak.
       largest: the largest buffers alive at the peak, largest first.
     """
@@ -55,26 +56,20 @@ class MemoryReport:
 
 
 @dataclass(frozen=True, slots=True)
-class _Life:
-    """A buffer from the kernel that makes it to the last that reads it (positions in the schedule).
+class _Run:
+    """A region and all loops inside it on one time axis.
 
-    `heir` is a result that this last kernel may write over it.
+    Attributes:
+      lives: of all buffers, in times.
+      kernels: the kernel at each time.
+      begins: time at which each kernel of the region itself begins.
+      ends: time at which it ends.
     """
 
-    buffer: int
-    bytes: int
-    start: int
-    end: int
-    heir: int = -1
-
-
-@dataclass(frozen=True, slots=True)
-class _Peak:
-    """The most that is alive in a region, at which kernel, and what."""
-
-    bytes: int = 0
-    kernel: Kernel | None = None
-    alive: tuple[_Life, ...] = ()
+    lives: tuple[Life, ...]
+    kernels: tuple[Kernel, ...]
+    begins: tuple[int, ...]
+    ends: tuple[int, ...]
 
 
 def peak_memory(program: DeviceProgram, graph: Graph) -> MemoryReport:
@@ -85,21 +80,23 @@ def peak_memory(program: DeviceProgram, graph: Graph) -> MemoryReport:
       graph: the program that it was partitioned from, for the names of its inputs.
     """
     work = lower(program)
+    lives, kernels = _temporaries(work, program)
+    live_bytes, at = peak_position(lives, len(kernels))
+    temporary_bytes = max(live_bytes, heap_bytes(lives))
     arguments = {value: work.bytes(value) for value in program.top.inputs}
     results = {v: work.bytes(v) for i, v in enumerate(program.top.outputs) if i not in program.aliases}
-    peak = _top_peak(work, program)
-    temporaries = [(life.buffer, life.bytes) for life in peak.alive]
+    temporaries = [(life.buffer, life.bytes) for life in lives if life.start <= at <= life.end]
     names = dict(zip(program.top.inputs, graph.names, strict=True))
     moved = {v for op in program.top.ops if isinstance(op, Move) for v in op.results}
     alive = [_held(work, v, n, names, moved) for v, n in (*arguments.items(), *results.items(), *temporaries)]
     argument_bytes, result_bytes = sum(arguments.values()), sum(results.values())
     return MemoryReport(
-        peak_bytes=argument_bytes + result_bytes + peak.bytes,
+        peak_bytes=argument_bytes + result_bytes + temporary_bytes,
         argument_bytes=argument_bytes,
         result_bytes=result_bytes,
-        temporary_bytes=peak.bytes,
-        by_role=_by_role(alive),
-        peak_op=_where(peak.kernel),
+        temporary_bytes=temporary_bytes,
+        by_role=_by_role(alive) | {"gaps": temporary_bytes - live_bytes},
+        peak_op=_where(kernels[at] if kernels else None),
         largest=tuple(sorted(alive, key=lambda one: (-one.bytes, one.origin))[:LARGEST]),
     )
 
@@ -117,23 +114,21 @@ def _by_role(alive: Iterable[Held]) -> dict[str, int]:
     return found
 
 
-def _top_peak(work: Lowering, program: DeviceProgram) -> _Peak:
-    """The peak of the whole step: donated inputs are written over, or copied where they would be too early."""
-    outputs = [work.of(v) for v in program.top.outputs]
+def _temporaries(work: Lowering, program: DeviceProgram) -> tuple[list[Life], tuple[Kernel, ...]]:
+    """What lives beside arguments and results: donated inputs are written over, or copied where that is too early."""
+    inputs, outputs = program.top.inputs, [work.of(v) for v in program.top.outputs]
     kernels = fuse(work.regions[id(program.top)], set(outputs))
-    pairs = [
-        (program.top.inputs[i], outputs[o]) for o, i in program.aliases.items() if outputs[o] != program.top.inputs[i]
-    ]
+    pairs = [(inputs[i], outputs[o]) for o, i in program.aliases.items() if outputs[o] != inputs[i]]
     copies = {old: work.new(old, work.bytes(old)) for old in sorted(overwritten(kernels, pairs))}
     order = schedule(copy_first(kernels, copies))
-    lives = _lives(work, order, outputs, {*program.top.inputs, *outputs})
-    places = dict(pairs) | {
-        new: new for new in outputs if new not in program.top.inputs and new not in dict(pairs).values()
-    }
-    return _peak(work, order, _outside_holes(lives, _holes(work, order, places)))
+    run = _run(work, order, _lives(work, order, outputs, {*inputs, *outputs}))
+    replaced = {new for _, new in pairs}
+    places = dict(pairs) | {new: new for new in outputs if new not in inputs and new not in replaced}
+    holes = [_in_time(run, hole) for hole in _holes(work, order, places)]
+    return outside_holes(run.lives, holes), run.kernels
 
 
-def _holes(work: Lowering, order: Sequence[Kernel], places: Mapping[int, int]) -> list[_Life]:
+def _holes(work: Lowering, order: Sequence[Kernel], places: Mapping[int, int]) -> list[Life]:
     """When the places of results (old -> new) are free: while old is no longer read, and new not yet made."""
     made = {buffer: position for position, kernel in enumerate(order) for buffer in kernel.writes}
     last = {buffer: position for position, kernel in enumerate(order) for buffer in kernel.reads}
@@ -143,18 +138,18 @@ def _holes(work: Lowering, order: Sequence[Kernel], places: Mapping[int, int]) -
     return [_life(work, new, start, end) for new, start, end in spans if start <= end]
 
 
-def _body_peak(work: Lowering, body: DeviceRegion, carries: int) -> _Peak:
-    """The peak of a loop's body, beyond what its loop holds: the carries, and what it reads from outside."""
+def _body(work: Lowering, body: DeviceRegion, carries: int) -> _Run:
+    """One trip of a loop's body, without what its loop holds: the carries, and what it reads from outside."""
     outputs = [work.of(v) for v in body.outputs]
-    kernels = fuse(work.regions[id(body)], set(outputs[:carries]) if carries else set())
+    kernels = fuse(work.regions[id(body)], set(outputs[:carries]))
     pairs = [(old, new) for old, new in zip(body.inputs[:carries], outputs, strict=False) if old != new]
     late = overwritten(kernels, pairs)
     in_place = {new for old, new in pairs if old not in late}
     order = schedule(kernels)
-    return _peak(work, order, _lives(work, order, outputs[:carries], {*body.inputs[:carries], *in_place}))
+    return _run(work, order, _lives(work, order, outputs[:carries], {*body.inputs[:carries], *in_place}))
 
 
-def _lives(work: Lowering, order: Sequence[Kernel], leaving: Iterable[int], elsewhere: set[int]) -> list[_Life]:
+def _lives(work: Lowering, order: Sequence[Kernel], leaving: Iterable[int], elsewhere: set[int]) -> list[Life]:
     """Lifetimes of all buffers but those that are counted `elsewhere`; one that dies may be written over."""
     last = {buffer: position for position, kernel in enumerate(order) for buffer in kernel.reads}
     last.update(dict.fromkeys(leaving, len(order)))
@@ -178,55 +173,40 @@ def _lives(work: Lowering, order: Sequence[Kernel], leaving: Iterable[int], else
     return found + [_life(work, buffer, start, len(order)) for buffer, start in born.items()]
 
 
-def _life(work: Lowering, buffer: int, start: int, end: int, heir: int = -1) -> _Life:
-    return _Life(buffer, -(-work.bytes(buffer) // ALIGNMENT_BYTES) * ALIGNMENT_BYTES, start, end, heir)
+def _life(work: Lowering, buffer: int, start: int, end: int, heir: int = -1) -> Life:
+    return Life(buffer, -(-work.bytes(buffer) // ALIGNMENT_BYTES) * ALIGNMENT_BYTES, start, end, heir)
 
 
-def _outside_holes(lives: list[_Life], holes: list[_Life]) -> list[_Life]:
-    """The buffers that do not fit into donated inputs of which a copy is in use: largest first, smallest hole first."""
-    rooms = sorted(holes, key=lambda hole: (hole.bytes, hole.start))
-    taken: list[list[_Life]] = [[] for _ in rooms]
-    left = []
-    for life in sorted(lives, key=lambda life: (-life.bytes, life.start)):
-        room = next((i for i, hole in enumerate(rooms) if _fits(life, hole, taken[i])), None)
-        left.append(life) if room is None else taken[room].append(life)
-    return left
+def _run(work: Lowering, order: Sequence[Kernel], lives: Iterable[Life]) -> _Run:
+    """Kernels and lifetimes with the bodies of loops put where the loops stand."""
+    kernels: list[Kernel] = []
+    inner: list[Life] = []
+    begins, ends = [], []
+    for kernel in order:
+        begins.append(len(kernels))
+        kernels.append(kernel)
+        for body in kernel.op.regions if _is_loop(kernel) else ():
+            run = _body(work, body, _carries(kernel.op))
+            shift = len(kernels)
+            inner += [replace(life, start=life.start + shift, end=life.end + shift) for life in run.lives]
+            kernels += run.kernels
+        ends.append(len(kernels) - 1)
+    outer = _Run((), tuple(kernels), tuple(begins), tuple(ends))
+    return replace(outer, lives=(*(_in_time(outer, life) for life in lives), *inner))
 
 
-def _fits(life: _Life, hole: _Life, taken: Iterable[_Life]) -> bool:
-    end = hole.end + (life.heir == hole.buffer)
-    if life.bytes > hole.bytes or life.start < hole.start or life.end > end:
-        return False
-    return all(life.end < other.start or other.end < life.start for other in taken)
+def _in_time(run: _Run, life: Life) -> Life:
+    """A lifetime in positions of kernels as one in times; one that leaves its region lasts to the end."""
+    last = len(run.begins) - 1
+    return replace(life, start=run.begins[min(life.start, last)], end=run.ends[min(life.end, last)])
 
 
-def _peak(work: Lowering, order: Sequence[Kernel], lives: Sequence[_Life]) -> _Peak:
-    """The largest sum of buffers that are alive together, and of what loops need inside."""
-    change = [0] * (len(order) + 2)
-    for life in lives:
-        change[life.start] += life.bytes
-        change[life.end + 1] -= life.bytes
-    inner = {
-        i: _inside(work, kernel.op)
-        for i, kernel in enumerate(order)
-        if isinstance(kernel.op, Loop) and kernel.name == kernel.op.op.kind
-    }
-    best, now, at = -1, 0, 0
-    for position in range(len(order)):
-        now += change[position]
-        total = now + (inner[position].bytes if position in inner else 0)
-        if total > best:
-            best, at = total, position
-    if not order:
-        return _Peak()
-    inside = inner.get(at, _Peak())
-    alive = tuple(life for life in lives if life.start <= at <= life.end)
-    return _Peak(best, inside.kernel or order[at], (*alive, *inside.alive))
+def _is_loop(kernel: Kernel) -> bool:
+    return isinstance(kernel.op, Loop) and kernel.name == kernel.op.op.kind
 
 
-def _inside(work: Lowering, loop: Loop) -> _Peak:
-    carries = {"scan": loop.op.carries, "while": len(loop.results), "cond": 0}[loop.op.kind]
-    return max((_body_peak(work, body, carries) for body in loop.regions), key=lambda peak: peak.bytes)
+def _carries(loop: Loop) -> int:
+    return {"scan": loop.op.carries, "while": len(loop.results), "cond": 0}[loop.op.kind]
 
 
 def _where(kernel: Kernel | None) -> str:

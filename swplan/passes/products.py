@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from swplan.ir.device import Compute, DeviceOp, DeviceProgram, Move
 from swplan.passes.instructions import LOOP, Instruction, Lowering, alike, in_order, wide
 
+_PARTS = 8
+
 
 def turns_product(program: DeviceProgram, op: Compute, producers: dict[int, DeviceOp], readers: Counter) -> bool:
     """Whether this is the transposition of a matrix product, which swaps its operands instead."""
@@ -98,10 +100,7 @@ def move(work: Lowering, op: Move) -> list[Instruction]:
     if kind in ("slice", "mask"):
         return [Instruction(op, kind, (source,), (result,), LOOP, False, alike(work, op), wide(work, op))]
     if kind == "all_to_all":
-        sent, received = work.new(result, work.bytes(source)), work.new(result, work.bytes(result))
-        before = Instruction(op, "slice", (source,), (sent,), LOOP, wide=(source,))
-        after = Instruction(op, "concatenate", (received,), (result,), LOOP, wide=(received,))
-        return [before, Instruction(op, kind, (sent,), (received,)), after]
+        return _all_to_all(work, op, source)
     shape = work.program.values[result].aval.shape
     order = [op.step.dim, *(dim for dim in range(len(shape)) if dim != op.step.dim)]
     if kind == "all_reduce" or in_order(order, shape):
@@ -113,3 +112,14 @@ def move(work: Lowering, op: Move) -> list[Instruction]:
         Instruction(op, kind, (read,), (turned,)),
         Instruction(op, "copy", (turned,), (result,), LOOP, wide=(turned,)),
     ]
+
+
+def _all_to_all(work: Lowering, op: Move, source: int) -> list[Instruction]:
+    """What goes to each device is a buffer, and what comes from each (beyond a few devices they are counted as one)."""
+    (result,), count = op.results, work.program.degree(op.step.axes)
+    parts = count if count <= _PARTS else 1
+    sent = [work.new(result, work.bytes(source) // parts) for _ in range(parts)]
+    received = tuple(work.new(result, work.bytes(result) // parts) for _ in range(parts))
+    slices = [Instruction(op, "slice", (source,), (part,), LOOP, wide=(source,)) for part in sent]
+    exchange = Instruction(op, op.step.kind, tuple(sent), received)
+    return [*slices, exchange, Instruction(op, "concatenate", received, (result,), LOOP, wide=received[:1])]
