@@ -1,7 +1,8 @@
 """Random programs under random plans give what they give without a plan, and exchange what was planned.
 
 `benchmarks/conformance.py` runs many more. XLA may leave out an exchange, whose value nothing depends on in programs as
-foolish as these, but adds none; with 16-bit floats its widening and merging hide that, so it is not asked there.
+foolish as these, and find out how often a loop runs; but it adds no exchange. With 16-bit floats its widening and
+merging hide that, so it is not asked there.
 """
 
 from hypothesis import Phase, given, note, settings
@@ -25,5 +26,6 @@ def test_a_planned_program_gives_what_the_program_gives(seed):
     ours, emitted = exchanges(planned)
     assert ours == emitted
     report = compare(planned.program, planned.graph, planned.mesh, compiled)
-    assert program.is_narrow or not [str(difference) for difference in report.differences if difference.compiled]
+    unplanned = [str(one) for one in report.differences if one.compiled and one.what != "other exact"]
+    assert program.is_narrow or not unplanned
     assert not differences(program, run_plain(program), list(compiled(*planned.inputs)))
