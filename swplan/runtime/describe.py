@@ -120,13 +120,14 @@ def _why(before: Layout, after: Layout, reader: str, stage: str, rank: int, name
 
 
 def layout_text(layout: Layout, rank: int, names: Sequence[str]) -> str:
-    """A layout in words: "split [data, -]", "whole", "to be summed over model"."""
+    """A layout in words: "split [data, -]", "whole", "to be joined by sum over model"."""
     parts = spec(layout, rank, names)
     words = []
     if any(parts):
         words.append("split [" + ", ".join("+".join(p) or "-" for p in parts) + "]")
-    waiting = [(JOIN[e], names[a]) for a, e in enumerate(layout) if e in JOIN]
-    words += [f"to be joined by {how} over {name}" for how, name in waiting]
+    for entry, how in JOIN.items():
+        waiting = [names[a] for a, e in enumerate(layout) if e == entry]
+        words += [f"to be joined by {how} over {'+'.join(waiting)}"] if waiting else []
     return " and ".join(words) or "whole"
 
 
