@@ -1,5 +1,6 @@
-"""Milliseconds for each solve of ladders as training steps make them: `python benchmarks/solver.py`."""
+"""Milliseconds for each solve of ladders and of steps with layouts: `python benchmarks/solver.py`."""
 
+import itertools
 import time
 
 import numpy as np
@@ -19,6 +20,50 @@ def ladder(nodes: int, strategies: int, seed: int, hubs: int = 0, skip: int = 0)
     costs = tuple(random.random(n) for n in sizes)
     edges = tuple((i, j, random.random((sizes[i], sizes[j])) * (random.random((sizes[i], 1)) < 0.7)) for i, j in pairs)
     return Problem(costs=costs, edges=edges)
+
+
+def step(layers: int, axes: int, seed: int, width: int = 3) -> Problem:
+    """A training step in miniature: values with layouts, ops with strategies, forward and then backward.
+
+    On each mesh axis a value is whole, split in one of two ways, or partial; an op takes two values and makes one. The
+    value takes the layout of its op; what an op reads is resharded. Backward ops read what forward ones made; all ops
+    of a layer share a weight, and a hub (the statistics of all layers) reads from each of them.
+    """
+    random = np.random.default_rng(seed)
+    layouts = np.array(list(itertools.product(range(4), repeat=axes)))
+    strategies = np.array(list(itertools.product([(0, 0, 0), (1, 0, 1), (0, 1, 2), (2, 1, 3), (2, 2, 2)], repeat=axes)))
+    made = strategies[:, :, 2] @ 4 ** np.arange(axes)[::-1]
+    costs: list[np.ndarray] = []
+    edges: list[tuple[int, int, np.ndarray]] = []
+
+    def value() -> int:
+        costs.append(np.where((layouts == 3).any(axis=1), np.inf, 0.0))
+        return len(costs) - 1
+
+    def op(*inputs: int) -> int:
+        work = random.lognormal() * (1 + random.random())
+        costs.append(work / 2.0 ** (strategies != 0).any(axis=2).sum(axis=1))
+        for slot, source in enumerate(inputs):
+            changed = layouts[:, None, :] != strategies[None, :, :, slot]
+            edges.append((source, len(costs) - 1, random.lognormal() * changed @ (0.1 + random.random(axes))))
+        costs.append(np.zeros(len(layouts)))
+        edges.append((len(costs) - 2, len(costs) - 1, np.where(made[:, None] == np.arange(len(layouts)), 0.0, np.inf)))
+        return len(costs) - 1
+
+    hidden, saved = value(), []
+    for _ in range(layers):
+        weight, start = value(), hidden
+        for _ in range(width):
+            hidden = op(hidden, weight)
+        hidden = op(hidden, start)
+        saved.append((weight, start, hidden))
+    hub, gradient = value(), hidden
+    for weight, start, end in reversed(saved):
+        for _ in range(width):
+            gradient = op(gradient, weight)
+        gradient = op(gradient, op(start, end))
+        hub = op(hub, gradient) if random.random() < 0.3 else hub
+    return Problem(costs=tuple(costs), edges=tuple(edges))
 
 
 def with_rows(problem: Problem, seed: int, rows: int = 1, tightness: float = 0.9) -> Problem:
@@ -55,6 +100,9 @@ def main() -> None:
     for nodes, strategies, hubs, skip in [(1000, 10, 1, 0), (1000, 10, 2, 5), (2000, 10, 1, 4)]:
         plain = ladder(nodes, strategies, seed=nodes, hubs=hubs, skip=skip)
         report(f"ladder {nodes} x {strategies}, {hubs} hubs, skip {skip}", plain)
+    for layers, axes in [(10, 1), (10, 2), (40, 2), (10, 3)]:
+        report(f"step {layers} layers, {axes} axes", step(layers, axes, seed=layers))
+    report("step 10 layers, 2 axes, 2 rows", with_rows(step(10, 2, seed=10), seed=2, rows=2))
     for rows in (1, 3):
         report(f"ladder 1000 x 10, {rows} rows", with_rows(ladder(1000, 10, seed=1), seed=2, rows=rows))
 

@@ -19,13 +19,14 @@ from swplan.search.dual import Dual, best_prices, charge, dearer, dual, priced, 
 from swplan.search.elimination import Network, Order
 from swplan.search.integer import Limits
 
-CHEAP_WORK = 40_000_000  # entries added: about a tenth of a second
+CHEAP_WORK = 100_000_000  # entries added: about a quarter of a second
 SMALL_WORK, SMALL_TABLE = 20_000_000, 1_000_000  # what one guess may take
 LATE_WORK = 500_000_000  # what is less than the integer program takes
 MARGINAL_ENTRIES = 20_000_000  # the largest sum that marginals may hold at once: 160 MB
 VALUES = 2.0  # for each variable, in the first guess
 ROUNDS = 10  # of messages between guesses
 GUESSES = 20
+SLOW = 2e-4  # share of the bound
 STALLED = 0.1  # share of the gap that messages should close between guesses
 SHRUNK = 0.8  # share of the values of which the search starts anew
 NEAR = 0.05  # share of the gap within which values are good
@@ -69,7 +70,7 @@ def _by_bounds(network: Network, rows: Limits, search: Search) -> Found:
     top = min(best.cost, search.ceiling)
     if _proven(top, best.bound, rows):
         return best.choice, best.bound, "bounds"
-    search = replace(search, ceiling=top, prices=tuple(best.prices))
+    search = replace(search, ceiling=top, prices=tuple(best.prices))  # none, if rows did not bind
     choice, bound, method = _remaining(network, rows, best.messages, search)
     return _better(network, best.choice, choice), max(best.bound, min(bound, top)), method
 
@@ -81,7 +82,7 @@ def _remaining(network: Network, rows: Limits, messages: Dual, search: Search) -
         return None, search.ceiling, "bounds"
     parts = [kept]
     less = sum(map(len, kept)) < SHRUNK * sum(network.sizes)
-    if rows and not less:
+    if search.prices and not less:
         parts = _halves(rows, messages, kept, search)
     finish = by_reduction if less or len(parts) > 1 else _rest
     best, least, method = None, math.inf, "bounds"
@@ -154,7 +155,7 @@ def _by_messages(network: Network, rows: Limits, search: Search) -> _Best:
         top = min(best.cost, search.ceiling)
         if _proven(top, best.bound, rows) or time.monotonic() > search.until:
             break
-        if found is not None and _stalled(gain, top - low, found[1] - low, rows):
+        if found is not None and _stalled(found[1] - low if rows else gain, top - low, low):
             break
         if found is not None and found[2] is not None:
             best.messages.charge(rows, found[2] - best.prices)
@@ -164,9 +165,9 @@ def _by_messages(network: Network, rows: Limits, search: Search) -> _Best:
     return best
 
 
-def _stalled(gain: float, gap: float, room: float, rows: Limits) -> bool:
-    """Whether messages do little more: by what they gained, or with rows, by how far they can rise at any prices."""
-    return (room if rows else gain) <= STALLED * gap < math.inf
+def _stalled(gain: float, gap: float, low: float) -> bool:
+    """Whether messages do too little for a gap; where the choice known is bad, the gap says nothing."""
+    return gain <= min(STALLED * gap, SLOW * abs(low)) and gap < math.inf
 
 
 def _lightest(network: Network, rows: Limits, search: Search) -> list[list[int]] | None:
@@ -224,18 +225,19 @@ def _restricted(rows: Limits, kept: Sequence[np.ndarray]) -> Limits:
 
 
 def _rest(network: Network, rows: Limits, search: Search) -> Found:
-    """By elimination, if the tables can be held at all and no row binds; else by the integer program."""
+    """By elimination, if the tables can be held at all and its choice is within the rows; else by the program."""
     small = reduction.reduced(network, rows)
     if small is None:
         return None, math.inf, "elimination"
     plan = elimination.order(small.network.sizes, small.network.scopes, table_limit=search.table_limit)
-    if not small.limits and not plan.left and plan.work <= LATE_WORK:
-        choice, bound, method = by_elimination(small.network, (), plan, search.until)
-    else:
-        start = integer.incumbent(small.network, small.limits, [[0] * len(small.nodes)])
-        ceiling = min(search.ceiling, math.inf if start is None else elimination.evaluate(small.network, start))
-        choice, bound = integer.program(small.network, small.limits, ceiling=ceiling, until=search.until)
-        choice, method = _better(small.network, start, choice), "integer program"
+    if not plan.left and plan.work <= LATE_WORK:
+        choice, _ = elimination.minimise(small.network, plan)
+        if choice is None or integer.fits(small.limits, choice):
+            return (None if choice is None else small.restore(choice)), math.inf, "elimination"
+    start = integer.incumbent(small.network, small.limits, [[0] * len(small.nodes)])
+    ceiling = min(search.ceiling, math.inf if start is None else elimination.evaluate(small.network, start))
+    choice, bound = integer.program(small.network, small.limits, ceiling=ceiling, until=search.until)
+    choice, method = _better(small.network, start, choice), "integer program"
     return (None if choice is None else small.restore(choice)), bound, method
 
 

@@ -55,13 +55,15 @@ def _excess(table: np.ndarray) -> np.ndarray:
         return _least_difference(table, table[:, None, :])
     (rows, kind), (columns, _) = distinct(table), distinct(table.T)
     small = table[np.ix_(rows, columns)]
-    least = np.concatenate([_least_difference(small, line[None, None, :]) for line in small])
+    some = max(1, 4 * DENSE // small.size)
+    least = np.concatenate([_least_difference(small, small[k : k + some, None]) for k in range(0, len(small), some)])
     return least[kind][:, kind]
 
 
 def _least_difference(table: np.ndarray, lines: np.ndarray) -> np.ndarray:
     difference = lines - table[None, :, :]
-    difference[np.isnan(difference)] = np.inf  # a pair that is forbidden anyway excuses nothing
+    if not np.isfinite(table).all():
+        difference[np.isnan(difference)] = np.inf  # a pair that is forbidden anyway excuses nothing
     return difference.min(axis=2)
 
 

@@ -39,7 +39,7 @@ def instance(kind, rows, seed):
             0: costs[0]
         }
         low, high = (sum(pick(vector) for vector in used.values()) for pick in (np.min, np.max))
-        made.append(Row(usage=used, limit=float(np.round(low + (high - low) * random.uniform(0.1, 0.7)))))
+        made.append(Row(usage=used, limit=float(np.round(low + (high - low) * random.uniform(0.1, 1.0)))))
     return Problem(costs=costs, edges=tuple(edges), rows=tuple(made))
 
 
