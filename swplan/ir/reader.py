@@ -12,7 +12,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from jax import lax
 
+from swplan.ir.folding import folded, inline, note_uniform, trip_count, unchanged
 from swplan.ir.graph import Aval, Op, Region
 from swplan.ir.ops import OpSpec, rule_of
 from swplan.ir.rule import Rule
@@ -49,6 +51,7 @@ class Reader:
     gradients: set[int] = field(default_factory=set)
     scope: Scope = field(default_factory=Scope)
     inherited: str = ""
+    uniform: dict[int, int] = field(default_factory=dict)
 
     def stage(self, eqn: Any, operands: Sequence[int]) -> str:
         """Forward, backward or optimizer; what a loop of the backward pass computes is backward."""
@@ -113,11 +116,20 @@ class Reader:
         name = eqn.primitive.name
         if name in CALLS:
             return self.read_closed(eqn.params[CALLS[name]], operands)
-        if name in IDENTITIES or self._converts_to_itself(name, eqn, operands):
+        if name in IDENTITIES:
             return operands
         if name in STRUCTURED:
             return STRUCTURED[name](self, eqn, operands)
-        return self.plain(eqn, operands)
+        return self._simplified(eqn, operands) or self.plain(eqn, operands)
+
+    def _simplified(self, eqn: Any, operands: list[int]) -> list[int] | None:
+        """The result of an equation that need not run."""
+        if len(eqn.outvars) != 1:
+            return None
+        result = aval_of(eqn.outvars[0].aval)
+        same = unchanged(self, eqn, operands, result)
+        known = folded(self, eqn, operands, result) if same is None else same
+        return None if known is None else [known]
 
     def plain(self, eqn: Any, operands: list[int]) -> Sequence[int]:
         """An op without regions: found again if an equal one was read, put outside a loop if nothing in it changes."""
@@ -133,6 +145,7 @@ class Reader:
         self.emit(self._op(eqn, operands, results))
         self.scope = inner
         home.seen[key] = results
+        note_uniform(self, eqn, operands, results)
         return results
 
     def emit(self, op: Op) -> None:
@@ -167,9 +180,6 @@ class Reader:
             scope = scope.parent
         return scope
 
-    def _converts_to_itself(self, name: str, eqn: Any, operands: Sequence[int]) -> bool:
-        return name == "convert_element_type" and aval_of(eqn.outvars[0].aval) == self.avals[operands[0]]
-
 
 def aval_of(x: Any) -> Aval:
     """Shape and dtype of an array, scalar or abstract value."""
@@ -200,7 +210,10 @@ def _hashable(x: Any) -> Any:
 
 def _scan(reader: Reader, eqn: Any, operands: list[int]) -> Sequence[int]:
     params = eqn.params
-    consts, carries, trips = params["num_consts"], params["num_carry"], params["length"]
+    consts, carries = _scan_parts(params)
+    trips = params["length"]
+    if trips == 1:
+        return _scan_once(reader, params["jaxpr"], operands, consts + carries, carries)
     stage = reader.stage(eqn, operands)
     inner = [reader.fresh(aval_of(var.aval)) for var in params["jaxpr"].jaxpr.invars[consts:]]
     body = reader.body(params["jaxpr"], operands[:consts], inner, stage, may_hoist=True)
@@ -209,6 +222,22 @@ def _scan(reader: Reader, eqn: Any, operands: list[int]) -> Sequence[int]:
     line = source_line(eqn)
     reader.emit(Op("scan", tuple(operands[consts:]), results, kept, None, None, line, stage, "scan", (body,), carries, trips))
     return results
+
+
+def _scan_parts(params: Any) -> tuple[int, int]:
+    """How many operands of a scan are constants and how many carries; jax 0.12 keeps them in a tree."""
+    if "num_consts" in params:
+        return params["num_consts"], params["num_carry"]
+    consts, carries, _ = params["ft_in"].unpack()
+    return len(consts), len(carries)
+
+
+def _scan_once(reader: Reader, body: Any, operands: list[int], fixed: int, carries: int) -> list[int]:
+    """A scan of one trip is its body, as XLA makes it."""
+    slices = [inline(reader, lambda x: lax.squeeze(x, (0,)), value) for value in operands[fixed:]]
+    results = reader.read_closed(body, [*operands[:fixed], *slices])
+    stacked = [inline(reader, lambda x: lax.expand_dims(x, (0,)), value) for value in results[carries:]]
+    return [*results[:carries], *stacked]
 
 
 def _while(reader: Reader, eqn: Any, operands: list[int]) -> Sequence[int]:
@@ -221,8 +250,9 @@ def _while(reader: Reader, eqn: Any, operands: list[int]) -> Sequence[int]:
         inner = [reader.fresh(aval) for aval in avals]
         regions.append(reader.body(params[name], consts, inner, stage, may_hoist=True))
     results = tuple(reader.value(aval) for aval in avals)
-    crossing, line = tuple(operands[heads + tails :]), source_line(eqn)
-    reader.emit(Op("while", crossing, results, {}, None, None, line, stage, "while", tuple(regions), len(avals), None))
+    crossing, line, bodies = tuple(operands[heads + tails :]), source_line(eqn), tuple(regions)
+    trips = trip_count(reader, params, operands)
+    reader.emit(Op("while", crossing, results, {}, None, None, line, stage, "while", bodies, len(avals), trips))
     return results
 
 

@@ -8,12 +8,12 @@ collective runs twice for the same thing, or in a loop for something that does n
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from swplan.ir.device import Compute, DeviceOp, DeviceProgram, DeviceRegion, DeviceValue, Loop, Move
 from swplan.ir.graph import Aval, Graph, Op, Region
-from swplan.ir.layout import Layout, local_shape, replicated, reshard, shift
-from swplan.ir.strategy import operand_layout, result_layout
+from swplan.ir.layout import Layout, Step, local_shape, replicated, reshard, shift
+from swplan.ir.strategy import NOTHING, operand_layout, result_layout
 
 Choices = Mapping[tuple[str, int], tuple[int, ...]]
 
@@ -40,6 +40,7 @@ class _Partitioner:
     values: list[DeviceValue] = field(default_factory=list)
     homes: dict[int, _Home] = field(default_factory=dict)
     scope: _Scope = field(default_factory=_Scope)
+    made: dict[int, Op] = field(default_factory=dict)
 
     def new(self, origin: int, layout: Layout, aval: Aval | None = None) -> int:
         """A new local value: the part of a global one in this layout."""
@@ -59,19 +60,31 @@ class _Partitioner:
         home = self.homes[value]
         if layout in home.versions:
             return home.versions[layout]
+        if value in self.made:
+            return self._make_again(value, home, layout, reader)
         copy = self.choices.get(("copy", value), home.base)
-        if copy not in home.versions:
-            self._move(value, home, home.base, copy, reader)
-        return self._move(value, home, copy, layout, reader)
+        return self._move(value, home, reshard(home.base, copy) + reshard(copy, layout), layout, reader)
 
-    def _move(self, value: int, home: _Home, source: Layout, target: Layout, reader: Op | None) -> int:
-        for step in reshard(source, target):
-            if step.after not in home.versions:
-                result = self.new(value, step.after)
-                name, line, stage = (reader.primitive, reader.source, reader.stage) if reader else ("return", "", "optimizer")
-                home.scope.ops.append(Move(step, (home.versions[step.before],), (result,), name, line, stage))
-                home.versions[step.after] = result
+    def _move(self, value: int, home: _Home, steps: tuple[Step, ...], target: Layout, reader: Op | None) -> int:
+        """Goes the steps that are left from the last layout on the way in which the value exists."""
+        reached = max((i + 1 for i, step in enumerate(steps) if step.after in home.versions), default=0)
+        name, line, stage = (reader.primitive, reader.source, reader.stage) if reader else ("return", "", "optimizer")
+        for step in steps[reached:]:
+            result = self.new(value, step.after)
+            home.scope.ops.append(Move(step, (home.versions[step.before],), (result,), name, line, stage))
+            home.versions[step.after] = result
         return home.versions[target]
+
+    def _make_again(self, value: int, home: _Home, layout: Layout, reader: Op | None) -> int:
+        """A broadcast constant or an iota is not exchanged: every device makes the part that it needs."""
+        op = self.made[value]
+        strategy = tuple(NOTHING if entry < 0 else op.rule.results[0][entry][0] for entry in layout)
+        whole = result_layout(op.rule, 0, strategy)
+        if whole not in home.versions:
+            operands = tuple(self.fetch(v, replicated(len(self.sizes)), op) for v in op.operands)
+            home.versions[whole] = self.new(value, whole)
+            home.scope.ops.append(Compute(op, strategy, operands, (home.versions[whole],)))
+        return self._move(value, home, reshard(whole, layout), layout, reader)
 
     def region(self, region: Region) -> None:
         """Partitions the ops of a region into the current scope."""
@@ -87,6 +100,11 @@ class _Partitioner:
             self.define(value, result_layout(op.rule, out, strategy)) for out, value in enumerate(op.results)
         )
         self.scope.ops.append(Compute(op, strategy, operands, results))
+        if op.primitive in ("broadcast_in_dim", "iota") and all(map(self._is_scalar_constant, op.operands)):
+            self.made[op.results[0]] = op
+
+    def _is_scalar_constant(self, value: int) -> bool:
+        return value in self.graph.constants and not self.graph.avals[value].shape
 
     def scan(self, op: Op) -> None:
         (body,) = op.regions
@@ -142,10 +160,24 @@ def partition(graph: Graph, sizes: tuple[int, ...], choices: Choices) -> DeviceP
     outputs = tuple(
         work.fetch(value, output_layout(graph, position, choices, whole)) for position, value in enumerate(graph.top.outputs)
     )
-    top = DeviceRegion(inputs, outputs, tuple(work.scope.ops))
+    top = _pruned(DeviceRegion(inputs, outputs, tuple(work.scope.ops)), set(outputs))
     return DeviceProgram(
         values=tuple(work.values), top=top, constants=constants, sizes=sizes, aliases=dict(graph.aliases)
     )
+
+
+def _pruned(region: DeviceRegion, needed: set[int]) -> DeviceRegion:
+    """Without what nothing reads: a version of a value that was made and then came to be had another way."""
+    kept: list[DeviceOp] = []
+    for op in reversed(region.ops):
+        if isinstance(op, Loop):
+            needed.update(v for body in op.regions for v in body.outputs)
+            op = replace(op, regions=tuple(_pruned(body, needed) for body in op.regions))
+        elif needed.isdisjoint(op.results):
+            continue
+        needed.update(op.operands)
+        kept.append(op)
+    return replace(region, ops=tuple(reversed(kept)))
 
 
 def output_layout(graph: Graph, position: int, choices: Choices, whole: Layout) -> Layout:
