@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 
 # Smaller buffers than this many largest ones are taken to fit into the gaps that those leave.
-PLACED = 2000
-_ROOMS_TRIED = 64
+PLACED = 1000
+_ROOMS_TRIED = 32
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ LOOP, LIBRARY, WHOLE = "loop", "library", "whole"
 SHAPING = {"broadcast_in_dim", "transpose", "rev", "slice", "dynamic_slice", "pad", "concatenate", "gather", "iota"}
 _SUMS = {"reduce_sum", "reduce_max", "reduce_min", "reduce_prod"}
 REDUCTIONS = _SUMS | {"reduce_and", "reduce_or", "argmax", "argmin"}
+REARRANGING = SHAPING | REDUCTIONS
 IN_PLACE = {"dynamic_update_slice", "scatter", "scatter-add", "scatter_mul", "scatter_min", "scatter_max"}
 EXPENSIVE = set(
     """acos acosh asin asinh atan atan2 atanh cbrt cos cosh digamma div erf erf_inv erfc exp exp2 expm1 gather lgamma
@@ -88,7 +89,7 @@ def kind_of(work: Lowering, op: Compute) -> str:
     name, aval = op.op.primitive, work.program.values[op.operands[0]].aval if op.operands else None
     if name in _SUMS and aval.size > _LIBRARY_ELEMENTS and aval.dtype in ("float32", "bfloat16", "float16"):
         return LIBRARY
-    fusible = bool(op.op.rule and op.op.rule.fusible) or name in REDUCTIONS | SHAPING or name == "dynamic_update_slice"
+    fusible = bool(op.op.rule and op.op.rule.fusible) or name in REARRANGING or name == "dynamic_update_slice"
     return LOOP if fusible and len(op.results) == 1 else WHOLE
 
 
@@ -97,20 +98,22 @@ def alike(work: Lowering, op: Compute | Move) -> tuple[int, ...]:
     name = op.step.kind if isinstance(op, Move) else op.op.primitive
     if name in IN_PLACE:
         return (work.of(op.operands[0]),)
-    plain = isinstance(op, Compute) and kind_of(work, op) == LOOP and name not in REDUCTIONS | SHAPING
-    if not plain:
+    if isinstance(op, Move) or name in REARRANGING or kind_of(work, op) != LOOP:
         return ()
-    size = work.program.values[op.results[0]].aval.size
-    return tuple(work.of(v) for v in op.operands if work.program.values[v].aval.size == size)
+    values = work.program.values
+    shape = values[op.results[0]].aval.shape
+    return tuple(work.of(v) for v in op.operands if values[v].aval.shape == shape)
 
 
 def wide(work: Lowering, op: Compute | Move) -> tuple[int, ...]:
     """Reads with as many dims and elements as the result."""
-    values = work.program.values
-    rank = len(values[op.results[0]].aval.shape)
-    size = values[op.results[0]].aval.size
-    whole = [v for v in op.operands if len(values[v].aval.shape) >= rank and v not in work.program.constants]
-    return tuple(work.of(v) for v in whole if values[v].aval.size >= size)
+    result = work.program.values[op.results[0]].aval
+
+    def is_wide(value: int) -> bool:
+        aval = work.program.values[value].aval
+        return aval.shape == result.shape or (len(aval.shape) >= len(result.shape) and aval.size >= result.size)
+
+    return tuple(work.of(v) for v in op.operands if v not in work.program.constants and is_wide(v))
 
 
 def in_order(permutation: Sequence[int], shape: Sequence[int]) -> bool:

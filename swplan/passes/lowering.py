@@ -14,8 +14,8 @@ from swplan.passes.instructions import (
     EXPENSIVE,
     IN_PLACE,
     LOOP,
+    REARRANGING,
     REDUCTIONS,
-    SHAPING,
     Instruction,
     Lowering,
     alike,
@@ -89,19 +89,19 @@ def _instructions(work: Lowering, op: DeviceOp, producers: dict[int, DeviceOp], 
 def _spread(work: Lowering, op: Compute) -> tuple[list[Instruction], tuple[int, ...]]:
     """What an op reads; smaller operands of an elementwise op are broadcast first, once for each shape."""
     reads = tuple(work.of(v) for v in op.operands if v not in work.program.constants)
+    avals = {v: work.program.values[v].aval for v in op.operands if v not in work.program.constants}
     result = work.program.values[op.results[0]].aval
-    if kind_of(work, op) != LOOP or op.op.primitive in REDUCTIONS | SHAPING | IN_PLACE:
+    smaller = [v for v, aval in avals.items() if aval.shape != result.shape and aval.size < result.size]
+    if not smaller or op.op.primitive in REARRANGING | IN_PLACE or kind_of(work, op) != LOOP:
         return [], reads
-    made = []
-    for value in op.operands:
-        aval = work.program.values[value].aval
-        key = (work.of(value), aval.shape, ("as", *result.shape))
-        if value in work.program.constants or aval.size == result.size or key in work.copies:
-            continue
-        work.copies[key] = work.new(value, int(result.size * aval.item_bytes))
-        made.append(Instruction(op, "broadcast_in_dim", (work.of(value),), (work.copies[key],), LOOP))
-    shapes = {work.of(v): work.program.values[v].aval.shape for v in op.operands}
-    return made, tuple(work.copies.get((read, shapes[read], ("as", *result.shape)), read) for read in reads)
+    made, spread = [], {}
+    for value in smaller:
+        key = (work.of(value), avals[value].shape, ("as", *result.shape))
+        if key not in work.copies:
+            work.copies[key] = work.new(value, int(result.size * avals[value].item_bytes))
+            made.append(Instruction(op, "broadcast_in_dim", (work.of(value),), (work.copies[key],), LOOP))
+        spread[work.of(value)] = work.copies[key]
+    return made, tuple(spread.get(read, read) for read in reads)
 
 
 def _is_bitcast(program: DeviceProgram, op: Compute) -> bool:
