@@ -10,9 +10,10 @@ from collections import Counter
 from collections.abc import Sequence
 
 from swplan.ir.device import Compute, DeviceOp, DeviceProgram, Move
-from swplan.passes.instructions import LOOP, Instruction, Lowering, alike, in_order, wide
+from swplan.passes.instructions import LOOP, WHOLE, Instruction, Lowering, alike, in_order, wide
 
-_PARTS = 8
+_PARTS = 8  # of an all-to-all that are told apart
+_FUSED_PARTS = 4  # joined inside of a reader: seen with 4 parts, not with 8 (jaxlib 0.10.2)
 
 
 def turns_product(program: DeviceProgram, op: Compute, producers: dict[int, DeviceOp], readers: Counter) -> bool:
@@ -122,4 +123,5 @@ def _all_to_all(work: Lowering, op: Move, source: int) -> list[Instruction]:
     received = tuple(work.new(result, work.bytes(result) // parts) for _ in range(parts))
     slices = [Instruction(op, "slice", (source,), (part,), LOOP, wide=(source,)) for part in sent]
     exchange = Instruction(op, op.step.kind, tuple(sent), received)
-    return [*slices, exchange, Instruction(op, "concatenate", received, (result,), LOOP, wide=received[:1])]
+    kind = LOOP if count <= _FUSED_PARTS else WHOLE
+    return [*slices, exchange, Instruction(op, "concatenate", received, (result,), kind, wide=received[:1])]
