@@ -25,7 +25,7 @@ LATE_WORK = 500_000_000  # what is less than the integer program takes
 MARGINAL_ENTRIES = 20_000_000  # the largest sum that marginals may hold at once: 160 MB
 VALUES = 2.0  # for each variable, in the first guess
 ROUNDS = 10  # of messages between guesses
-GUESSES = 20
+GUESSES = 20  # at most
 SLOW = 2e-4  # share of the bound
 STALLED = 0.1  # share of the gap that messages should close between guesses
 SHRUNK = 0.8  # share of the values of which the search starts anew
@@ -128,6 +128,14 @@ class _Best:
         self.cost = math.inf if self.choice is None else elimination.evaluate(network, self.choice)
         self.bound = min(max(self.bound, bound), self.cost)
 
+    def reprice(self, rows: Limits, prices: np.ndarray | None) -> None:
+        """Puts new prices into the messages, if there are any."""
+        if prices is None or np.array_equal(prices, self.prices):
+            return
+        self.messages.charge(rows, prices - self.prices)
+        self.messages.ascend(1)
+        self.prices = prices
+
 
 def _by_messages(network: Network, rows: Limits, search: Search) -> _Best:
     """Solves exactly over the values within a margin of the bound; a choice that costs no more than this is the best.
@@ -157,11 +165,7 @@ def _by_messages(network: Network, rows: Limits, search: Search) -> _Best:
             break
         if found is not None and _stalled(found[1] - low if rows else gain, top - low, low):
             break
-        if found is not None and found[2] is not None:
-            best.messages.charge(rows, found[2] - best.prices)
-            best.prices = found[2]
-    if best.messages.bound == -math.inf:
-        best.messages.ascend(1)
+        best.reprice(rows, None if found is None else found[2])
     return best
 
 

@@ -2,9 +2,7 @@
 
 For the search, which prices strategies and reshardings; nothing here knows what a strategy is. A problem is a graph:
 every node has a finite domain with costs, every edge a matrix of costs of the pairs, and rows limit what the chosen
-strategies use together (memory). Without rows it is solved by elimination; with rows that bind, by multipliers, then by
-an integer program over what the multipliers leave open; by that alone where tables grow too large.
-
+strategies use together (memory). Small problems are solved by elimination, all others by bounds.py.
 """
 
 from __future__ import annotations
