@@ -32,11 +32,12 @@ Progress = Callable[[int, int, str], None]
 Pins = Mapping[int, tuple[Option, ...]]
 TIGHTENINGS = 4
 SEEDS = 2
-REFINED = 16
-"""Meshes of more than two axes that are solved; the others count with their lower bounds."""
-INTERESTING = 1.2
+LIMITLESS = 1e30
+REFINED = 8
+"""Meshes of more than two axes that are solved if none of fewer fits, else half as many; the others count with their lower bounds."""
+INTERESTING = 1.02
 """A mesh all plans of which cost this many times the best one is not solved: it would not even be a runner-up."""
-MESH_LIMIT_S = 20.0
+MESH_LIMIT_S = 6.0
 """Most time for one mesh; what is proven by then is stated in the certificate."""
 
 
@@ -129,7 +130,7 @@ def find(
     )
     for _ in range(2, max_axes if meshes is None else 2):
         sizes = useful_sizes(subject.decisions, subject.cluster.devices)
-        hunt.over(refined(subject.cluster, hunt.seeds(), sizes), most=REFINED)
+        hunt.over(refined(subject.cluster, hunt.seeds(), sizes), most=REFINED // 2 if hunt.candidates else REFINED)
     candidates = sorted(hunt.candidates, key=lambda c: c.cost_s)
     return _checked(subject, candidates, pins, hunt.bound, len(hunt.seen))
 
@@ -161,14 +162,12 @@ class Hunt:
         capacity = self.subject.cluster.memory_bytes
         fitting = [mesh for mesh in order if screened[mesh.sizes][1] <= capacity]
         self.excluded += [(screened[mesh.sizes][0], mesh) for mesh in order if screened[mesh.sizes][1] > capacity]
-        for done, mesh in enumerate(fitting):
-            low = screened[mesh.sizes][0]
-            if most is not None and done >= most:
-                self.bound = min(self.bound, low)
-                continue
-            if self.progress:
-                self.progress(done, len(fitting), _status(mesh, self.best_s))
-            self.look(mesh, low)
+        chosen = fitting[:most]
+        self.bound = min([self.bound, *(screened[mesh.sizes][0] for mesh in fitting[len(chosen) :])])
+        bounds = {mesh: self.relax(mesh, screened[mesh.sizes][0], (i, 2 * len(chosen))) for i, mesh in enumerate(chosen)}
+        tight = sorted((mesh for mesh in chosen if bounds[mesh] is not None), key=lambda mesh: bounds[mesh])
+        for done, mesh in enumerate(tight):
+            self.look(mesh, bounds[mesh], (2 * len(chosen) - len(tight) + done, 2 * len(chosen)))
 
     def screen(self, meshes: Sequence[Placement]) -> dict[tuple[int, ...], tuple[float, float]]:
         """By mesh sizes: a lower bound in seconds, and the fewest bytes that must be held."""
@@ -182,11 +181,26 @@ class Hunt:
                 found[mesh.sizes] = (lower_bound(area), least)
         return found
 
-    def look(self, mesh: Placement, low: float) -> None:
-        """Solves one mesh unless it cannot beat the best."""
-        late = self.deadline is not None and time.monotonic() > self.deadline and self.candidates
-        if low >= self.best_s or late:
-            self.bound = min(self.bound, low)
+    def relax(self, mesh: Placement, low: float, share: tuple[int, int]) -> float | None:
+        """Solves one mesh as if memory were no limit: a bound on what it costs; None if that settles it."""
+        if self._hopeless(mesh, low, share):
+            return None
+        area = space(self.subject.folded, _pricer(self.subject, mesh), self.pins)
+        worst = INTERESTING * self.best_s
+        solution, stated = solve_space(self.subject, area, LIMITLESS, self.deadline, worst)
+        if solution.choice is None and solution.bound >= worst:
+            self.bound = min(self.bound, solution.bound)
+            return None
+        candidate = _candidate(area, solution, stated) if solution.choice is not None else None
+        if candidate is None or candidate.memory_bytes > self.subject.cluster.memory_bytes:
+            return max(solution.bound, low)
+        self.bound = min(self.bound, solution.bound)
+        self.candidates.append(candidate)
+        return None
+
+    def look(self, mesh: Placement, low: float, share: tuple[int, int]) -> None:
+        """Solves one mesh within the memory of a device, unless it cannot beat the best."""
+        if self._hopeless(mesh, low, share):
             return
         area = space(self.subject.folded, _pricer(self.subject, mesh), self.pins)
         capacity, worst = self.subject.cluster.memory_bytes, INTERESTING * self.best_s
@@ -196,6 +210,16 @@ class Hunt:
             self.candidates.append(_candidate(area, solution, stated))
         elif solution.bound < worst or worst == np.inf:
             self.excluded.append((low, mesh))
+
+    def _hopeless(self, mesh: Placement, low: float, share: tuple[int, int]) -> bool:
+        """Whether a mesh need not be solved: it cannot beat the best, or the time is up."""
+        if self.progress:
+            self.progress(*share, _status(mesh, self.best_s))
+        late = self.deadline is not None and time.monotonic() > self.deadline and bool(self.candidates)
+        if low >= self.best_s or late:
+            self.bound = min(self.bound, low)
+            return True
+        return False
 
     def seeds(self) -> list[Placement]:
         """The most promising meshes: the cheapest that fit, and those with the lowest bounds that do not."""
@@ -268,7 +292,7 @@ def _fit(subject: Subject, candidate: Candidate, pins: Pins | None) -> tuple[Can
 def price_unlimited(subject: Subject, placement: Placement, pins: Pins | None) -> Candidate:
     """The best plan on a mesh if memory were no limit, with the memory that it would take."""
     area = space(subject.folded, _pricer(subject, placement), pins)
-    solution, stated = solve_space(subject, area, 1e30)
+    solution, stated = solve_space(subject, area, LIMITLESS)
     candidate = _candidate(area, solution, stated)
     program = partition(subject.graph, placement.sizes, candidate.choices)
     return replace(candidate, memory_bytes=peak_memory(program, subject.graph).peak_bytes)
