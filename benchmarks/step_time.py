@@ -29,6 +29,7 @@ if __name__ == "__main__":  # before JAX is imported, which reads them then
 import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from rich import box
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Column, Table
@@ -194,8 +195,8 @@ def _jitted_of(fast: Callable) -> Callable:
 
 def table(rows: list[Row]) -> Table:
     """The rows for people."""
-    headers = (Column(name, no_wrap=True) for name in ("model", "variant", "predicted", "measured", "ratio to best"))
-    shown = Table(*headers, title="Step times, milliseconds")
+    headers = (Column(name, no_wrap=True) for name in ("model", "variant", "predicted", "measured", "to best"))
+    shown = Table(*headers, box=box.SIMPLE, title="Step times, milliseconds")
     last = ""
     for row in rows:
         predicted = "" if row.predicted_s is None else f"{1e3 * row.predicted_s:.2f}"

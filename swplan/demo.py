@@ -178,7 +178,7 @@ def _verified(plan: Plan, step: Any, state: Any, batch: Any, console: Console) -
 def _trained(
     plan: Plan, step: Any, state: Any, batches: Iterator, console: Console, start: int = 0
 ) -> tuple[Any, list[float]]:
-    """The state after the batches, and the loss of each; a line every few steps."""
+    """The state after the batches, and the loss of each; a line every few steps, with their mean."""
     import jax
 
     rows = list(batches)
@@ -186,7 +186,7 @@ def _trained(
     run = swplan.auto(step.undecorated, plan=plan)
     with console.status("compiling"):
         run(jax.device_get(state), rows[0])  # on a copy, which the step may overwrite
-    losses, seconds = [], []
+    losses, seconds, every = [], [], max(1, len(rows) // SHOWN)
     with _progress(console) as bars:
         task = bars.add_task("training", total=len(rows))
         for number, batch in enumerate(rows):
@@ -195,8 +195,9 @@ def _trained(
             losses.append(float(aux["cross_entropy"]))
             seconds.append(time.perf_counter() - begin)
             bars.advance(task)
-            if number % max(1, len(rows) // SHOWN) == 0 or number == len(rows) - 1:
-                bars.console.print(_loss_line(start + number, losses[-1]), highlight=False)
+            if (number + 1) % every == 0:
+                line = _loss_line(start + number + 1, statistics.mean(losses[-every:]))
+                bars.console.print(line, highlight=False)
     measured, predicted = statistics.median(seconds), plan.step_time_s
     console.print(
         f"\n{units.duration(measured)} a step, the median; {units.duration(predicted)} by the numbers of this chip\n"
@@ -214,11 +215,8 @@ def _mesh_text(plan: Plan) -> str:
 
 def _other_plan(plan: Plan, step: Any, state: Any, batch: Any, console: Console) -> Plan:
     """The first of the classics that lays the state out in another way."""
-    import jax
-
-    shapes = jax.eval_shape(lambda state: state, state)
     with console.status("planning anew"):
-        classics = (swplan.plan(step, shapes, batch, cluster=CLUSTER, baseline=name) for name in OTHERS)
+        classics = (swplan.plan(step, state, batch, cluster=CLUSTER, baseline=name) for name in OTHERS)
         return next(other for other in classics if _layouts(other) != _layouts(plan))
 
 
@@ -249,12 +247,10 @@ def _example(before: Any, after: Any) -> tuple[str, Any, Any]:
 
 
 def _summed_up(outcome: Outcome, console: Console) -> None:
-    losses, half = outcome.losses, len(outcome.losses) // 2
-    _title(
-        console,
-        "Done",
-        f"loss {losses[0]:.3f} at first, {losses[half - 1]:.3f} at the checkpoint, {losses[-1]:.3f} at last",
-    )
+    few, half = max(1, len(outcome.losses) // 6), len(outcome.losses) // 2
+    parts = (outcome.losses[:1], outcome.losses[half - few : half], outcome.losses[-few:])
+    first, middle, last = (f"{statistics.mean(part):.3f}" for part in parts)
+    _title(console, "Done", f"loss {first} at first, {middle} before the checkpoint, {last} at last")
     for plan, file in ((outcome.first, "plan.html"), (outcome.second, "other-plan.html")):
         console.print(f"plan        {outcome.folder / file}  ({_mesh_text(plan)})", markup=False, highlight=False)
     console.print(f"checkpoint  {outcome.folder / 'checkpoint'}", markup=False, highlight=False)

@@ -17,14 +17,15 @@ def test_the_demo_trains_across_two_plans(tmp_path):
     outcome = demo.main(steps=12, folder=tmp_path, console=console)
     assert outcome.agrees
     assert len(outcome.losses) == 12
-    assert outcome.losses[-1] < outcome.losses[5] < outcome.losses[0] - 0.5
+    assert max(outcome.losses[6:]) < outcome.losses[0] - 1
+    assert sum(outcome.losses[6:]) < sum(outcome.losses[:6])
     assert [t.spec for t in outcome.first.inputs] != [t.spec for t in outcome.second.inputs]
     assert outcome.folder == tmp_path / "run-1"
     assert sorted(path.name for path in outcome.folder.iterdir()) == ["checkpoint", "other-plan.html", "plan.html"]
     with Checkpointer(outcome.folder / "checkpoint") as checkpointer:
         assert checkpointer.steps() == (6,)
     text = console.export_text()
-    for word in ("Alternatives", "tensor parallel", "every one compiled as planned", "step    6", "Done"):
+    for word in ("Alternatives", "tensor parallel", "every one compiled as planned", "step    7", "Done"):
         assert word in text
 
 
