@@ -78,6 +78,9 @@ def plan(
       SwplanError: the step cannot be traced or planned, or nothing fits; says why and what to do.
     """
     step = getattr(step, "undecorated", step)
+    _check_kinds(step, None)
+    if max_axes is not None and (type(max_axes) is not int or max_axes < 1):
+        raise UsageError(f"max_axes={max_axes!r}: give a whole number of at least 1")
     statics = _statics(static_argnums, static_argnames)
     target = as_cluster(cluster)
     prepared = prepare(step, args, kwargs, statics, donate)
@@ -111,10 +114,12 @@ def auto(
       plan: run by this plan instead of making one.
     """
     if step is None:
+        _check_options(options)
         return lambda f: auto(
             f, cluster=cluster, plan=plan, static_argnums=static_argnums, static_argnames=static_argnames, **options
         )
     _check_options(options)
+    _check_kinds(step, plan)
     return AutoStep(step, cluster, plan, _statics(static_argnums, static_argnames), options)
 
 
@@ -131,6 +136,10 @@ class AutoStep:
         self._steps: dict[Any, PlannedStep] = {}
         self._fast: Callable | None = None
 
+    def __get__(self, owner: Any, kind: type | None = None) -> Any:
+        """A decorated method is bound to its object, as a function would be."""
+        return self if owner is None else functools.partial(self, owner)
+
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Runs the step as planned; plans it first if the signature of the arguments is new."""
         if self._fast is not None and not kwargs:
@@ -141,7 +150,9 @@ class AutoStep:
 
     def _planned(self, args: tuple, kwargs: dict) -> Any:
         dynamic, named, rest = self._statics.split(self.undecorated, args, kwargs)
-        signature = signature_of(dynamic, named, rest)
+        if any(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in jax.tree.leaves((dynamic, named))):
+            raise UsageError("a step runs on arrays; for ShapeDtypeStructs ask for its plan: step.plan(...)")
+        signature = _hashable(signature_of(dynamic, named, rest))
         if signature not in self._steps:
             self._steps[signature] = self._make(args, kwargs)
         step = self._steps[signature]
@@ -207,6 +218,21 @@ def _policy(precision: str) -> str:
     if precision not in POLICIES:
         raise UsageError(f"precision={precision!r}: choose one of {', '.join(POLICIES)}")
     return precision
+
+
+def _check_kinds(step: Any, plan: Any) -> None:
+    if not callable(step):
+        raise UsageError(f"a step is a function of pytrees, not {type(step).__name__}")
+    if plan is not None and not isinstance(plan, Plan):
+        raise UsageError(f"plan= takes a swplan.Plan (Plan.load(path) reads one), not {type(plan).__name__}")
+
+
+def _hashable(signature: Any) -> Any:
+    try:
+        hash(signature)
+    except TypeError as error:
+        raise UsageError(f"static arguments must be hashable: {error}") from error
+    return signature
 
 
 _OPTIONS = {"baseline", "precision", "max_axes", "time_limit_s", "donate", "progress"}

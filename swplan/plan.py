@@ -6,10 +6,10 @@ the same inputs. It never holds code. To run it, `api` pairs it with the traced 
 
 from __future__ import annotations
 
-import json
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -127,11 +127,15 @@ class Precision(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True, dict=True):
-    """A plan. See the module; units are SI, times are for one step on one device of the target."""
+    """A plan. See the module; units are SI, times are for one step on one device of the target.
+
+    `fingerprint` is that of the program with its shapes, `structure` that of its ops and wiring alone.
+    """
 
     format: int
     step: str
     fingerprint: str
+    structure: str
     cluster: str
     devices: int
     step_time_s: float
@@ -211,6 +215,9 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         try:
             with os.fdopen(descriptor, "wb") as file:
                 file.write(self.to_json())
+            mask = os.umask(0)
+            os.umask(mask)
+            os.chmod(temporary, 0o666 & ~mask)
             os.replace(temporary, target)
         except BaseException:
             Path(temporary).unlink(missing_ok=True)
@@ -244,10 +251,10 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, dict=True):
             )
         try:
             plan = msgspec.json.decode(data, type=cls)
-        except (msgspec.ValidationError, msgspec.DecodeError) as error:
+        except (msgspec.MsgspecError, ValueError, RecursionError) as error:
             raise PlanFileError(f"{where}: not a valid plan: {error}") from error
-        if any(not 0 <= index < len(plan.options) for index in plan.choices):
-            raise PlanFileError(f"{where}: not a valid plan: a choice refers to an option that is not there")
+        for wrong in _contradictions(plan):
+            raise PlanFileError(f"{where}: not a valid plan: {wrong}")
         return plan
 
     def __str__(self) -> str:
@@ -273,14 +280,32 @@ class MeshAxis(int):
         return axis
 
 
+def _contradictions(plan: Plan) -> Iterator[str]:
+    """What cannot hold in any plan, although every field has its type."""
+    count = len(plan.axes)
+    if any(not 0 <= index < len(plan.options) for index in plan.choices):
+        yield "a choice refers to an option that is not there"
+    if any(len(option) != count for option in plan.options):
+        yield f"an option does not have one entry for each of the {count} mesh axes"
+    if any(axis.size < 1 for axis in plan.axes) or prod(axis.size for axis in plan.axes) != plan.devices:
+        yield f"the sizes of the mesh axes do not multiply to {plan.devices} devices"
+    if sorted(axis.position for axis in plan.axes) != list(range(count)) or len(plan.mesh) != count:
+        yield "the mesh axes do not have names and positions of their own"
+    if not set(plan.precision.classes.values()) <= {"fp32", "bf16", "fp16"}:
+        yield "a class of products has an unknown precision"
+
+
+class _Header(msgspec.Struct):
+    """The part of a plan file that every format has."""
+
+    format: Any
+
+
 def _format_of(data: bytes, where: str) -> Any:
     try:
-        content = json.loads(data)
-    except ValueError as error:
-        raise PlanFileError(f"{where}: not a plan file (not JSON: {error})") from error
-    if not isinstance(content, Mapping) or "format" not in content:
-        raise PlanFileError(f"{where}: not a plan file (no 'format')")
-    return content["format"]
+        return msgspec.json.decode(data, type=_Header).format
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise PlanFileError(f"{where}: not a plan file ({error})") from error
 
 
 def _no_such(name: str, names: list[str]) -> str:

@@ -200,9 +200,6 @@ def test_donation_can_be_refused_and_forced():
     assert given.is_deleted()
 
 
-@pytest.mark.xfail(
-    strict=True, reason="`fast` is traced again: a batch on one device is not yet placed as in the first call"
-)
 def test_second_call_neither_plans_nor_traces_nor_compiles(monkeypatch, caplog):
     step = swplan.auto(train_step, **OPTIONS)
     weights, _ = step(weights_of(), batch_of())

@@ -127,7 +127,6 @@ def test_another_structure(small):
         swplan.auto(lambda state, batch: (state, batch["x"].sum())).rehearse(plan, *small[0])
 
 
-@pytest.mark.xfail(strict=True, reason="rehearse compares the number of decisions only")
 def test_another_step_of_as_many_decisions():
     """A rank or a primitive that differs is noticed although the number of decisions is the same."""
     sine, cosine = (

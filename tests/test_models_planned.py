@@ -4,7 +4,13 @@ import jax
 import numpy as np
 import pytest
 
+import swplan
 from benchmarks import models as bench
+from swplan.costmodel import Cluster
+from swplan.runtime.precise import chosen
+from swplan.runtime.trace import trace
+from swplan.search.meshes import placements
+from swplan.search.planner import find, subject
 
 CASES = {"models.mlp:tiny_plain": ("chosen", "random"), "models.gpt:tiny_scanned": ("fully_sharded",)}
 STEPS = 3
@@ -45,3 +51,28 @@ def test_difference_is_of_norms_leaf_by_leaf():
 
 def test_a_nan_is_a_difference():
     assert not bench.difference(np.float32(np.nan), np.float32(1)) <= 1e-5
+
+
+def scattered(rows, indices):
+    return jax.numpy.zeros(16).at[indices].add(rows)
+
+
+def pinned_plan(step, args, pins):
+    """The best plan on eight devices with the ops of some primitives held to a strategy."""
+    target = Cluster.parse(bench.CLUSTER)
+    program = trace(step, args, {})
+    prepared = subject(program.graph, target)
+    names = [
+        node.op.primitive if node.op else ""
+        for node in map(prepared.folded.representative, range(len(prepared.folded.members)))
+    ]
+    held = {cls: (pins[name],) for cls, name in enumerate(names) if name in pins}
+    found = find(prepared, max_axes=1, meshes=placements(target, (8,))[:1], pins=held)
+    return bench._written(prepared, program, found, chosen(program.graph, target.chip, "fp32"))
+
+
+def test_what_is_the_same_everywhere_is_never_sent():
+    """XLA computes a broadcast zero where it is needed; a plan that gathers it plans what is not compiled."""
+    args = jax.numpy.ones(4), jax.numpy.arange(4)
+    plan = pinned_plan(scattered, args, {"broadcast_in_dim": (0,), "scatter-add": (-1,)})
+    assert not swplan.verify(plan, scattered, *args).differences

@@ -86,8 +86,9 @@ def _uniform(reader: Reader, eqn: Any, operands: Sequence[int], result: Aval) ->
 
 
 def _evaluate(reader: Reader, eqn: Any, operands: Sequence[int]) -> np.ndarray:
-    arrays = [jnp.asarray(reader.constants[v]) for v in operands]
-    return np.asarray(eqn.primitive.bind(*arrays, **eqn.params))
+    with jax.ensure_compile_time_eval():
+        arrays = [jnp.asarray(reader.constants[v]) for v in operands]
+        return np.asarray(eqn.primitive.bind(*arrays, **eqn.params))
 
 
 def broadcast(reader: Reader, scalar: int, result: Aval) -> int:

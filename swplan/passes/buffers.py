@@ -8,6 +8,7 @@ Modelled on XLA for CPU (openxla/xla: `InstructionFusion`, `CpuInstructionFusion
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -157,15 +158,34 @@ def _reads(one: Instruction, inside: Mapping[int, dict[int, bool]], absorbed: se
     return found
 
 
-def schedule(kernels: Sequence[Kernel]) -> list[Kernel]:
-    """Breadth first: by the length of the longest path to a kernel, then in program order."""
-    level: dict[int, int] = {}
-    keys = []
-    for kernel in kernels:
-        depth = 1 + max((level.get(buffer, 0) for buffer in kernel.reads), default=0)
-        level.update(dict.fromkeys(kernel.writes, depth))
-        keys.append(depth)
-    return [kernels[i] for i in sorted(range(len(kernels)), key=lambda i: keys[i])]
+def schedule(kernels: Sequence[Kernel], inputs: Sequence[int]) -> list[Kernel]:
+    """Breadth first, as XLA's `BFScheduler`: a kernel joins the queue when the last of what it reads has left it."""
+    made = {buffer for kernel in kernels for buffer in kernel.writes}
+    users: dict[int, list[int]] = {}
+    for position, kernel in enumerate(kernels):
+        for buffer in kernel.reads:
+            users.setdefault(buffer, []).append(position)
+    left = [len(kernel.reads) for kernel in kernels]
+    given = dict.fromkeys((*inputs, *(buffer for buffer in users if buffer not in made)))
+    free = [position for position, count in enumerate(left) if not count]
+    order = [position for position in free if kernels[position].name == "iota"]
+    queue = deque(order)
+    for buffer in given:
+        queue += _released(users.get(buffer, ()), left)
+    queue += [position for position in free if kernels[position].name != "iota"]
+    order = []
+    while queue:
+        order.append(queue.popleft())
+        for buffer in kernels[order[-1]].writes:
+            queue += _released(users.get(buffer, ()), left)
+    return [kernels[position] for position in order]
+
+
+def _released(users: Sequence[int], left: list[int]) -> list[int]:
+    """The kernels that waited for one buffer only, which is there now; `left` counts down."""
+    for user in users:
+        left[user] -= 1
+    return [user for user in users if not left[user]]
 
 
 def overwritten(kernels: Sequence[Kernel], pairs: Sequence[tuple[int, int]]) -> set[int]:

@@ -94,7 +94,7 @@ def kind_of(work: Lowering, op: Compute) -> str:
 
 
 def alike(work: Lowering, op: Compute | Move) -> tuple[int, ...]:
-    """Reads that the op may write over."""
+    """Reads that the op may write over: what it reads element by element, and not under another shape."""
     name = op.step.kind if isinstance(op, Move) else op.op.primitive
     if name in IN_PLACE:
         return (work.of(op.operands[0]),)
@@ -102,7 +102,8 @@ def alike(work: Lowering, op: Compute | Move) -> tuple[int, ...]:
         return ()
     values = work.program.values
     shape = values[op.results[0]].aval.shape
-    return tuple(work.of(v) for v in op.operands if values[v].aval.shape == shape)
+    same = [v for v in op.operands if values[v].aval.shape == shape]
+    return tuple(work.of(v) for v in same if values[work.likes.get(work.of(v), work.of(v))].aval.shape == shape)
 
 
 def wide(work: Lowering, op: Compute | Move) -> tuple[int, ...]:

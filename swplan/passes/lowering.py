@@ -53,8 +53,9 @@ def _region(work: Lowering, region: DeviceRegion, loop: Loop | None) -> None:
     readers = Counter(value for op in region.ops for value in op.operands)
     producers: dict[int, DeviceOp] = {}
     if loop is not None and loop.op.kind == "scan":
-        slices = region.inputs[loop.op.carries :]
-        found += [Instruction(loop, "dynamic_slice", (), (value,), LOOP) for value in slices]
+        pairs = zip(loop.operands, region.inputs, strict=True)
+        slices = [(work.of(outer), inner) for outer, inner in pairs][loop.op.carries :]
+        found += [Instruction(loop, "dynamic_slice", (outer,), (inner,), LOOP) for outer, inner in slices]
     for op in region.ops:
         found += _instructions(work, op, producers, readers)
         producers.update(dict.fromkeys(op.results, op))

@@ -120,7 +120,7 @@ def _temporaries(work: Lowering, program: DeviceProgram) -> tuple[list[Life], tu
     kernels = fuse(work.regions[id(program.top)], set(outputs))
     pairs = [(inputs[i], outputs[o]) for o, i in program.aliases.items() if outputs[o] != inputs[i]]
     copies = {old: work.new(old, work.bytes(old)) for old in sorted(overwritten(kernels, pairs))}
-    order = schedule(copy_first(kernels, copies))
+    order = schedule(copy_first(kernels, copies), inputs)
     run = _run(work, order, _lives(work, order, outputs, {*inputs, *outputs}))
     replaced = {new for _, new in pairs}
     places = dict(pairs) | {new: new for new in outputs if new not in inputs and new not in replaced}
@@ -145,7 +145,7 @@ def _body(work: Lowering, body: DeviceRegion, carries: int) -> _Run:
     pairs = [(old, new) for old, new in zip(body.inputs[:carries], outputs, strict=False) if old != new]
     late = overwritten(kernels, pairs)
     in_place = {new for old, new in pairs if old not in late}
-    order = schedule(kernels)
+    order = schedule(kernels, body.inputs)
     return _run(work, order, _lives(work, order, outputs[:carries], {*body.inputs[:carries], *in_place}))
 
 

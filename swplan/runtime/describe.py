@@ -29,6 +29,16 @@ def fingerprint(graph: Graph) -> str:
     return digest.hexdigest()[:32]
 
 
+def structure(graph: Graph) -> str:
+    """A hash of the ops and their wiring, whatever their shapes: what a rehearsal must share with its plan."""
+    digest = hashlib.sha256()
+    digest.update(repr((graph.names, graph.top.inputs, graph.top.outputs)).encode())
+    for op, _ in walk(graph.top):
+        ranks = tuple(len(graph.avals[v].shape) for v in op.results)
+        digest.update(repr((op.primitive, op.operands, op.results, ranks)).encode())
+    return digest.hexdigest()[:32]
+
+
 def axes_of(subject: Subject, candidate: Candidate) -> tuple[Axis, ...]:
     """The mesh axes, named after what they split."""
     placement = candidate.placement

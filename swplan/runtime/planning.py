@@ -21,6 +21,7 @@ from swplan.search.classics import CLASSICS, classic
 from swplan.search.decisions import decision_graph
 from swplan.search.planner import Found, Progress, Subject, find, price_unlimited, subject
 from swplan.search.pricing import Pricer
+from swplan.search.space import domain
 
 SMALL = 20_000
 """Decisions up to which three axes are searched by default, and runners-up are measured exactly."""
@@ -84,6 +85,7 @@ def _write(
         format=FORMAT,
         step=name,
         fingerprint=describe.fingerprint(graph),
+        structure=describe.structure(graph),
         cluster=cluster.spec,
         devices=cluster.devices,
         step_time_s=sum(costs.values()),
@@ -133,10 +135,10 @@ def decode_choices(plan: Plan, graph: Graph) -> dict[tuple[str, int], tuple[int,
       PlanMismatchError: the program has another number of decisions.
     """
     nodes = decision_graph(graph).nodes
-    if len(nodes) != len(plan.choices):
+    if len(nodes) != len(plan.choices) or plan.structure != describe.structure(graph):
         raise PlanMismatchError(
-            f"the plan for '{plan.step}' has {len(plan.choices)} decisions and this program {len(nodes)}: it was made for "
-            "another step, or for arguments of another structure"
+            f"the plan for '{plan.step}' ({len(plan.choices)} decisions; this program has {len(nodes)}) was made for another "
+            "step, or for arguments of another structure"
         )
     return {node.key: plan.options[index] for node, index in zip(nodes, plan.choices, strict=True)}
 
@@ -152,7 +154,11 @@ def device_program(plan: Plan, graph: Graph) -> DeviceProgram:
             f"the plan was made for another program than this '{plan.step}': its shapes, dtypes or operations differ.\n"
             "  Plan again for these arguments, or use rehearse() to run a plan's decisions on smaller ones."
         )
-    return partition(graph, tuple(axis.size for axis in plan.axes), decode_choices(plan, graph))
+    sizes, choices = tuple(axis.size for axis in plan.axes), decode_choices(plan, graph)
+    for node in decision_graph(graph).nodes:
+        if choices[node.key] not in domain(node, sizes):
+            raise PlanMismatchError(f"the plan for '{plan.step}' is not valid: {node.key[0]} cannot choose {choices[node.key]}")
+    return partition(graph, sizes, choices)
 
 
 def _runners_up(prepared: Subject, found: Found) -> tuple[Alternative, ...]:

@@ -48,7 +48,10 @@ class PlannedStep:
         return out
 
     def _run(self, args: tuple, kwargs: dict) -> Any:
-        flat = place(self.executable, jax.tree.leaves((args, kwargs)))
+        given = jax.tree.leaves((args, kwargs))
+        if any(isinstance(x, jax.core.Tracer) for x in given):
+            return jax.tree.unflatten(self.program.out_tree, self.executable.mapped(*given))
+        flat = place(self.executable, given)
         if not kwargs and not self.scaling:
             done, out = self.fast(jax.tree.unflatten(self.program.in_tree, flat)[0])
             if done:
@@ -98,14 +101,29 @@ def _fast(program: Program, executable: Executable, parts: DeviceProgram, donate
         keep_unused=True,
         compiler_options=COMPILER_OPTIONS,
     )
+    returned: list[tuple] = [()]
 
     def fast(args: tuple) -> tuple[bool, Any]:
+        own = returned[0]
         try:
-            return True, jitted(*args)
+            out = jitted(*(a if any(a is o for o in own) else _put(a, s) for a, s in zip(args, shardings, strict=True)))
         except (OtherSignature, ValueError, TypeError):
             return False, None
+        returned[0] = out if type(out) is tuple else (out,)
+        return True, out
 
     return fast
+
+
+def _put(argument: Any, shardings: Any) -> Any:
+    """An argument where the step expects it. What the step itself returned is there already and is not looked at."""
+    return jax.tree.map(_put_leaf, argument, shardings)
+
+
+def _put_leaf(leaf: Any, sharding: Any) -> Any:
+    if isinstance(leaf, jax.core.Tracer):
+        raise OtherSignature
+    return leaf if getattr(leaf, "sharding", None) == sharding else jax.device_put(leaf, sharding)
 
 
 def _whole_arguments(shardings: tuple, donated: set[int]) -> tuple[int, ...]:

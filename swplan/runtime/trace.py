@@ -67,6 +67,11 @@ class Program:
     signature: Any
 
 
+def leaves_of(dynamic: Any, named: Any) -> list[Any]:
+    """The flat dynamic arguments."""
+    return jax.tree.leaves((dynamic, named))
+
+
 def signature_of(args: Any, kwargs: Any, statics: tuple) -> Any:
     """Trees, shapes and dtypes of arguments, and the static values, as one hashable value."""
     leaves, tree = jax.tree.flatten((args, kwargs))
@@ -109,6 +114,11 @@ def trace(
         names=_input_names(step, dynamic, named, statics, len(args)),
         output_names=_paths("out", out_shapes),
     )
+    if len(leaves_of(dynamic, named)) != len(inputs):
+        raise TraceError(
+            f"the step '{getattr(step, '__name__', step)}' was traced with {len(inputs)} arrays and given {len(leaves_of(dynamic, named))}: a\n"
+            "  jitted function with static arguments needs them named here too: static_argnums or static_argnames"
+        )
     graph = eliminate_dead(graph)
     found = _aliases(graph, (*dynamic, *named.values()), out_shapes, donate) if aliases is None else aliases
     graph = replace(graph, aliases=dict(found))
@@ -126,6 +136,7 @@ def _jaxpr(step: Callable, args: Sequence[Any], kwargs: Mapping[str, Any], stati
     jitted = step if hasattr(step, "trace") and statics == Statics() else None
     if jitted is None:
         jitted = jax.jit(_fresh(step), static_argnums=statics.argnums or None, static_argnames=statics.argnames or None)
+    args, kwargs = jax.tree.map(_without_place, (tuple(args), dict(kwargs)))
     try:
         traced = jitted.trace(*args, **kwargs)
     except SwplanError:
@@ -137,6 +148,13 @@ def _jaxpr(step: Callable, args: Sequence[Any], kwargs: Mapping[str, Any], stati
             "  static_argnames."
         ) from error
     return traced.jaxpr, traced.out_info
+
+
+def _without_place(leaf: Any) -> Any:
+    """Shape and dtype of an array, not where it lies, which JAX would otherwise make a part of the program."""
+    if not isinstance(leaf, jax.Array) or isinstance(leaf, jax.core.Tracer):
+        return leaf
+    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, weak_type=getattr(leaf, "weak_type", False))
 
 
 def _fresh(step: Callable) -> Callable:

@@ -91,6 +91,7 @@ def small(**changes) -> Plan:
         format=FORMAT,
         step="train_step",
         fingerprint="0123456789abcdef0123456789abcdef",
+        structure="fedcba9876543210fedcba9876543210",
         cluster="sw26010pro:nodes=8",
         devices=8,
         step_time_s=5.2e-3,
