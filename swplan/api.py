@@ -241,7 +241,9 @@ _OPTIONS = {"baseline", "precision", "max_axes", "time_limit_s", "donate", "prog
 def _check_options(options: dict) -> None:
     unknown = sorted(set(options) - _OPTIONS)
     if unknown:
-        raise UsageError(f"unknown option {unknown[0]!r} of swplan.auto; it takes cluster, plan, {', '.join(sorted(_OPTIONS))}")
+        raise UsageError(
+            f"unknown option {unknown[0]!r} of swplan.auto; it takes cluster, plan, {', '.join(sorted(_OPTIONS))}"
+        )
 
 
 __all__ = ["AutoStep", "as_cluster", "at_hand", "auto", "plan", "verify"]

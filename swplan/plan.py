@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator
-from math import prod
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from swplan._planfile import contradictions, format_of
 from swplan.errors import PlanFileError, UsageError
 
 FORMAT = 1
@@ -243,7 +242,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         Raises:
           PlanFileError: it is not valid; says where.
         """
-        found = _format_of(data, where)
+        found = format_of(data, where)
         if found != FORMAT:
             raise PlanFileError(
                 f"{where}: written in plan format {found!r}, this swplan reads format {FORMAT}; make the plan again with "
@@ -253,7 +252,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, dict=True):
             plan = msgspec.json.decode(data, type=cls)
         except (msgspec.MsgspecError, ValueError, RecursionError) as error:
             raise PlanFileError(f"{where}: not a valid plan: {error}") from error
-        for wrong in _contradictions(plan):
+        for wrong in contradictions(plan):
             raise PlanFileError(f"{where}: not a valid plan: {wrong}")
         return plan
 
@@ -278,34 +277,6 @@ class MeshAxis(int):
         axis = super().__new__(cls, size)
         axis.tiers = tiers
         return axis
-
-
-def _contradictions(plan: Plan) -> Iterator[str]:
-    """What cannot hold in any plan, although every field has its type."""
-    count = len(plan.axes)
-    if any(not 0 <= index < len(plan.options) for index in plan.choices):
-        yield "a choice refers to an option that is not there"
-    if any(len(option) != count for option in plan.options):
-        yield f"an option does not have one entry for each of the {count} mesh axes"
-    if any(axis.size < 1 for axis in plan.axes) or prod(axis.size for axis in plan.axes) != plan.devices:
-        yield f"the sizes of the mesh axes do not multiply to {plan.devices} devices"
-    if sorted(axis.position for axis in plan.axes) != list(range(count)) or len(plan.mesh) != count:
-        yield "the mesh axes do not have names and positions of their own"
-    if not set(plan.precision.classes.values()) <= {"fp32", "bf16", "fp16"}:
-        yield "a class of products has an unknown precision"
-
-
-class _Header(msgspec.Struct):
-    """The part of a plan file that every format has."""
-
-    format: Any
-
-
-def _format_of(data: bytes, where: str) -> Any:
-    try:
-        return msgspec.json.decode(data, type=_Header).format
-    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-        raise PlanFileError(f"{where}: not a plan file ({error})") from error
 
 
 def _no_such(name: str, names: list[str]) -> str:

@@ -106,7 +106,11 @@ def inline(reader: Reader, function: Any, value: int) -> int:
 
 def note_uniform(reader: Reader, eqn: Any, operands: Sequence[int], results: Sequence[int]) -> None:
     """Remembers that a broadcast of a scalar constant is that scalar everywhere."""
-    if eqn.primitive.name == "broadcast_in_dim" and operands[0] in reader.constants and not reader.avals[operands[0]].shape:
+    if (
+        eqn.primitive.name == "broadcast_in_dim"
+        and operands[0] in reader.constants
+        and not reader.avals[operands[0]].shape
+    ):
         reader.uniform[results[0]] = operands[0]
 
 

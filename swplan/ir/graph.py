@@ -78,7 +78,7 @@ class Op:
       while: operands = init carries; regions = (condition, body), both with the carries as inputs.
       cond:  operands = (branch index,); a region a branch, without inputs.
     `handle` is what `runtime/` binds (a jax Primitive); it is opaque here.
-  `trips` is the trip count; None where it cannot be known, which makes every price a lower bound.
+    `trips` is the trip count; None where it cannot be known, which makes every price a lower bound.
     """
 
     primitive: str

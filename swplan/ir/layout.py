@@ -61,7 +61,9 @@ def local_shape(shape: Sequence[int], layout: Layout, sizes: Sequence[int]) -> t
     local = list(shape)
     for entry, size in zip(layout, sizes, strict=True):
         if entry >= 0:
-            assert local[entry] % size == 0, f"swplan bug: dim {entry} of {tuple(shape)} is not divisible: {layout} {sizes}"
+            assert local[entry] % size == 0, (
+                f"swplan bug: dim {entry} of {tuple(shape)} is not divisible: {layout} {sizes}"
+            )
             local[entry] //= size
     return tuple(local)
 

@@ -23,7 +23,7 @@ from swplan.ir.source import source_line, stage_of
 CALLS = {
     "jit": "jaxpr", "pjit": "jaxpr", "closed_call": "call_jaxpr", "core_call": "call_jaxpr", "call": "call_jaxpr",
     "custom_jvp_call": "call_jaxpr", "custom_vjp_call": "call_jaxpr",
-    "custom_vjp_call_jaxpr": "fun_jaxpr", "eval_jaxpr": "jaxpr",
+    "custom_vjp_call_jaxpr": "fun_jaxpr", "eval_jaxpr": "call_jaxpr",
 }  # fmt: skip
 IDENTITIES = {"copy", "copy_p", "stop_gradient", "name", "sharding_constraint", "device_put", "pvary"}
 
@@ -115,7 +115,8 @@ class Reader:
         """Reads one equation; returns the values of its results."""
         name = eqn.primitive.name
         if name in CALLS:
-            return self.read_closed(eqn.params[CALLS[name]], operands)
+            body = CALLS[name] if CALLS[name] in eqn.params else "jaxpr"
+            return self.read_closed(eqn.params[body], operands)
         if name in IDENTITIES:
             return operands
         if name in STRUCTURED:
@@ -169,7 +170,14 @@ class Reader:
         if stage == "optimizer":
             self.gradients.update(results)
         return Op(
-            eqn.primitive.name, tuple(operands), tuple(results), eqn.params, eqn.primitive, self.rules[key], source, stage
+            eqn.primitive.name,
+            tuple(operands),
+            tuple(results),
+            eqn.params,
+            eqn.primitive,
+            self.rules[key],
+            source,
+            stage,
         )
 
     def _home(self, operands: Sequence[int]) -> Scope:
@@ -220,7 +228,9 @@ def _scan(reader: Reader, eqn: Any, operands: list[int]) -> Sequence[int]:
     results = tuple(reader.value(aval_of(var.aval)) for var in eqn.outvars)
     kept = {"length": trips, "reverse": params["reverse"]}
     line = source_line(eqn)
-    reader.emit(Op("scan", tuple(operands[consts:]), results, kept, None, None, line, stage, "scan", (body,), carries, trips))
+    reader.emit(
+        Op("scan", tuple(operands[consts:]), results, kept, None, None, line, stage, "scan", (body,), carries, trips)
+    )
     return results
 
 
@@ -275,4 +285,11 @@ def _checkpoint(reader: Reader, eqn: Any, operands: list[int]) -> Sequence[int]:
     return results
 
 
-STRUCTURED = {"scan": _scan, "while": _while, "cond": _cond, "checkpoint": _checkpoint, "remat2": _checkpoint, "remat": _checkpoint}
+STRUCTURED = {
+    "scan": _scan,
+    "while": _while,
+    "cond": _cond,
+    "checkpoint": _checkpoint,
+    "remat2": _checkpoint,
+    "remat": _checkpoint,
+}

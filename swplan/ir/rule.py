@@ -128,7 +128,9 @@ def _blocked(dims: Dims) -> set[int]:
 
 def whole_rule(operand_ranks: Sequence[int], result_ranks: Sequence[int], work: WorkKind = VECTOR) -> Rule:
     """A rule that shards nothing: every operand is gathered first. Always right, never silently cheap."""
-    return Rule((), tuple(((),) * rank for rank in operand_ranks), tuple(((),) * rank for rank in result_ranks), (), work)
+    return Rule(
+        (), tuple(((),) * rank for rank in operand_ranks), tuple(((),) * rank for rank in result_ranks), (), work
+    )
 
 
 def without_linear(rule: Rule) -> Rule:

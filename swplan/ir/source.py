@@ -6,9 +6,7 @@ import sysconfig
 from functools import lru_cache
 from typing import Any
 
-_LIBRARY = tuple(
-    {sysconfig.get_paths()["purelib"], sysconfig.get_paths()["platlib"], sysconfig.get_paths()["stdlib"]}
-)
+_LIBRARY = tuple({sysconfig.get_paths()["purelib"], sysconfig.get_paths()["platlib"], sysconfig.get_paths()["stdlib"]})
 
 
 @lru_cache(maxsize=65536)
@@ -31,7 +29,7 @@ def source_line(eqn: Any) -> str:
 
 
 def stage_of(eqn: Any, follows_gradient: bool) -> str:
-    """"backward" for transposed equations, "optimizer" for what is computed from gradients, else "forward"."""
+    """ "backward" for transposed equations, "optimizer" for what is computed from gradients, else "forward"."""
     if "transpose(" in str(eqn.source_info.name_stack):
         return "backward"
     return "optimizer" if follows_gradient else "forward"

@@ -143,10 +143,9 @@ def _body(work: Lowering, body: DeviceRegion, carries: int) -> _Run:
     outputs = [work.of(v) for v in body.outputs]
     kernels = fuse(work.regions[id(body)], set(outputs[:carries]))
     pairs = [(old, new) for old, new in zip(body.inputs[:carries], outputs, strict=False) if old != new]
-    late = overwritten(kernels, pairs)
-    in_place = {new for old, new in pairs if old not in late}
-    order = schedule(kernels, body.inputs)
-    return _run(work, order, _lives(work, order, outputs[:carries], {*body.inputs[:carries], *in_place}))
+    copies = {old: work.new(old, work.bytes(old)) for old in sorted(overwritten(kernels, pairs))}
+    order = schedule(copy_first(kernels, copies), body.inputs)
+    return _run(work, order, _lives(work, order, outputs[:carries], {*body.inputs[:carries], *outputs[:carries]}))
 
 
 def _lives(work: Lowering, order: Sequence[Kernel], leaving: Iterable[int], elsewhere: set[int]) -> list[Life]:

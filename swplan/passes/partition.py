@@ -155,10 +155,13 @@ def partition(graph: Graph, sizes: tuple[int, ...], choices: Choices) -> DeviceP
     work = _Partitioner(graph, sizes, choices)
     whole = replicated(len(sizes))
     inputs = tuple(work.define(value, choices["input", value]) for value in graph.top.inputs)
-    constants = {work.define(value, whole): array for value, array in sorted(graph.constants.items(), key=lambda item: item[0])}
+    constants = {
+        work.define(value, whole): array for value, array in sorted(graph.constants.items(), key=lambda item: item[0])
+    }
     work.region(graph.top)
     outputs = tuple(
-        work.fetch(value, output_layout(graph, position, choices, whole)) for position, value in enumerate(graph.top.outputs)
+        work.fetch(value, output_layout(graph, position, choices, whole))
+        for position, value in enumerate(graph.top.outputs)
     )
     top = _pruned(DeviceRegion(inputs, outputs, tuple(work.scope.ops)), set(outputs))
     return DeviceProgram(

@@ -139,5 +139,7 @@ def lower_precision(graph: Graph, by_class: Mapping[str, str], cast_op: Any) -> 
     top = caster.region(graph.top)
     roles = dict(graph.roles)
     for op, _ in walk(top):
-        roles.update({v: "gradient" if op.stage == "backward" else "activation" for v in op.results if v >= len(graph.avals)})
+        roles.update(
+            {v: "gradient" if op.stage == "backward" else "activation" for v in op.results if v >= len(graph.avals)}
+        )
     return replace(graph, top=top, avals=tuple(caster.avals), roles=roles)

@@ -14,7 +14,6 @@ from swplan.ir.graph import Graph
 from swplan.runtime.execute import local_function
 from swplan.runtime.mesh import named_sharding
 
-
 COMPILER_OPTIONS = {"xla_allow_excess_precision": False}
 """XLA may otherwise leave out a cast to a low precision and back, and run another precision than was planned."""
 

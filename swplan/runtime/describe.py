@@ -49,7 +49,9 @@ def axes_of(subject: Subject, candidate: Candidate) -> tuple[Axis, ...]:
     )
 
 
-def tensors_of(graph: Graph, program: DeviceProgram, names: Sequence[str]) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+def tensors_of(
+    graph: Graph, program: DeviceProgram, names: Sequence[str]
+) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
     """Inputs and results with their shardings."""
     inputs = tuple(
         _tensor(graph, program, name, local, names, graph.role(value), "")
@@ -154,7 +156,17 @@ def ops_of(graph: Graph, program: DeviceProgram, pricer: Pricer, names: Sequence
             for i, amount in enumerate((1, *priced[:3])):
                 entry[i] += amount * trips
     rows = [
-        OpCost(primitive=k[0], source=k[1], stage=k[2], split=k[3], count=v[0], flops=v[1], bytes=v[2], time_s=v[3], binding=k[4])
+        OpCost(
+            primitive=k[0],
+            source=k[1],
+            stage=k[2],
+            split=k[3],
+            count=v[0],
+            flops=v[1],
+            bytes=v[2],
+            time_s=v[3],
+            binding=k[4],
+        )
         for k, v in totals.items()
     ]
     return tuple(sorted(rows, key=lambda o: (-o.time_s, o.primitive, o.source, o.split)))

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 from jax import lax
 
@@ -36,7 +35,10 @@ class _Interpreter:
         self.program, self.avals, self.names = program, graph_avals, names
 
     def run(self, *inputs: Any) -> list[Any]:
-        env = {v: array if self.program.values[v].aval.is_key else jnp.asarray(array) for v, array in self.program.constants.items()}
+        env = {
+            v: array if self.program.values[v].aval.is_key else jnp.asarray(array)
+            for v, array in self.program.constants.items()
+        }
         return self.region(self.program.top, env, inputs)
 
     def region(self, region: DeviceRegion, outer: dict[int, Any], inputs: Sequence[Any]) -> list[Any]:
@@ -116,8 +118,12 @@ def apply_step(step: Step, x: Any, names: Sequence[str], sizes: Sequence[int]) -
 
 
 def _slice(step: Step, x: Any, names: tuple[str, ...], sizes: list[int]) -> Any:
+    """The own block. The barriers keep it apart from slices of the program: XLA merges two slices and forgets that each
+    start is clamped (openxla/xla#49121).
+    """
     extent = x.shape[step.dim] // sizes[0]
-    return lax.dynamic_slice_in_dim(x, lax.axis_index(names[0]) * extent, extent, step.dim)
+    start = lax.axis_index(names[0]) * extent
+    return lax.optimization_barrier(lax.dynamic_slice_in_dim(lax.optimization_barrier(x), start, extent, step.dim))
 
 
 def _mask(step: Step, x: Any, names: tuple[str, ...], sizes: list[int]) -> Any:

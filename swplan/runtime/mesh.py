@@ -14,7 +14,9 @@ from swplan.errors import PlanMismatchError
 from swplan.ir.layout import Layout, spec
 
 
-def device_mesh(sizes: Sequence[int], names: Sequence[str], order: Sequence[int], devices: Sequence[Any] | None = None) -> Mesh:
+def device_mesh(
+    sizes: Sequence[int], names: Sequence[str], order: Sequence[int], devices: Sequence[Any] | None = None
+) -> Mesh:
     """A mesh over the first devices at hand.
 
     Args:

@@ -118,7 +118,9 @@ def _certificate(prepared: Subject, found: Found) -> Certificate:
 
 def _lower_bound_notes(graph: Graph) -> list[str]:
     unknown = sorted({op.source for op, _ in walk(graph.top) if op.trips is None})
-    return [f"the trip count of the loop at {s} is not known: it is priced once, so times are lower bounds" for s in unknown]
+    return [
+        f"the trip count of the loop at {s} is not known: it is priced once, so times are lower bounds" for s in unknown
+    ]
 
 
 def encode_choices(prepared: Subject, choices: Any) -> tuple[tuple[tuple[int, ...], ...], tuple[int, ...]]:
@@ -157,7 +159,9 @@ def device_program(plan: Plan, graph: Graph) -> DeviceProgram:
     sizes, choices = tuple(axis.size for axis in plan.axes), decode_choices(plan, graph)
     for node in decision_graph(graph).nodes:
         if choices[node.key] not in domain(node, sizes):
-            raise PlanMismatchError(f"the plan for '{plan.step}' is not valid: {node.key[0]} cannot choose {choices[node.key]}")
+            raise PlanMismatchError(
+                f"the plan for '{plan.step}' is not valid: {node.key[0]} cannot choose {choices[node.key]}"
+            )
     return partition(graph, sizes, choices)
 
 
@@ -169,7 +173,9 @@ def _runners_up(prepared: Subject, found: Found) -> tuple[Alternative, ...]:
     for candidate in list(best.values())[:5]:
         names = describe.axes_of(prepared, candidate)
         mesh = tuple((axis.name, axis.size) for axis in names)
-        rows.append(_alternative(" x ".join(f"{n}:{s}" for n, s in mesh), mesh, candidate.cost_s, candidate.memory_bytes, ""))
+        rows.append(
+            _alternative(" x ".join(f"{n}:{s}" for n, s in mesh), mesh, candidate.cost_s, candidate.memory_bytes, "")
+        )
     return tuple(rows)
 
 

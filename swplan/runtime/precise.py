@@ -45,9 +45,13 @@ def chosen(graph: Graph, chip: Chip, policy: str, *, unscalable: str = "") -> Pr
         why = f"fp16 needs its loss scaled, and this step cannot be scaled safely: {unscalable}; bf16 has the range of fp32"
         return _precision(policy, dict.fromkeys(present, "bf16"), why)
     if policy == "fp16":
-        return _precision(policy, dict.fromkeys(present, "fp16"), "asked for; the loss is scaled dynamically", scaled=True)
+        return _precision(
+            policy, dict.fromkeys(present, "fp16"), "asked for; the loss is scaled dynamically", scaled=True
+        )
     if policy == "bf16":
-        return _precision(policy, dict.fromkeys(present, "bf16"), "asked for; everything but matrix products stays wide")
+        return _precision(
+            policy, dict.fromkeys(present, "bf16"), "asked for; everything but matrix products stays wide"
+        )
     prices = _prices(graph, chip)
     classes = {name: "bf16" if prices[name][1] < prices[name][0] else "fp32" for name in present}
     return _precision(policy, classes, "; ".join(_reason(name, *prices[name], chip) for name in present))
@@ -69,7 +73,9 @@ def _prices(graph: Graph, chip: Chip) -> dict[str, tuple[float, float]]:
     for op, trips in walk(graph.top):
         if op.regions or op.results[0] not in classes:
             continue
-        wide, low = (float(time_s(work, chip)) * trips for work in (_work(op, graph, "fp32", 4), _work(op, graph, "bf16", 2)))
+        wide, low = (
+            float(time_s(work, chip)) * trips for work in (_work(op, graph, "fp32", 4), _work(op, graph, "bf16", 2))
+        )
         casts = Work(
             read_bytes=sum(graph.avals[v].bytes for v in op.operands[:2]),
             written_bytes=sum(graph.avals[v].bytes for v in op.operands[:2]) // 2,

@@ -40,7 +40,9 @@ class Prepared:
         if self.losses != 1:
             unmarked = "it does not say where its loss is: use swplan.value_and_grad"
             return "it has several losses" if self.losses else unmarked
-        return "" if self.program.graph.aliases else "it returns no updated state that an overflow could leave as it was"
+        return (
+            "" if self.program.graph.aliases else "it returns no updated state that an overflow could leave as it was"
+        )
 
     def exact(self, precision: Precision) -> Program:
         """The program that runs in this precision."""

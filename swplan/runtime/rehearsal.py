@@ -38,7 +38,9 @@ def rehearsed(plan: Plan, prepared: Prepared, devices: int) -> Callable[[tuple, 
 
 def _distance(sizes: tuple[int, ...], plan: Plan) -> float:
     """How far the proportions of a mesh are from those of the plan's."""
-    return sum(abs(size**0.5 - axis.size ** (1 / max(len(sizes), 1))) for size, axis in zip(sizes, plan.axes, strict=True))
+    return sum(
+        abs(size**0.5 - axis.size ** (1 / max(len(sizes), 1))) for size, axis in zip(sizes, plan.axes, strict=True)
+    )
 
 
 def shrunk(devices: int, axes: int) -> Iterator[tuple[int, ...]]:

@@ -90,7 +90,9 @@ def _fast(program: Program, executable: Executable, parts: DeviceProgram, donate
 
     def on_trees(*args: Any) -> Any:
         leaves, tree = jax.tree.flatten(args)
-        if tree != args_tree or any(x.shape != program.graph.avals[v].shape for x, v in zip(leaves, program.graph.top.inputs, strict=True)):
+        if tree != args_tree or any(
+            x.shape != program.graph.avals[v].shape for x, v in zip(leaves, program.graph.top.inputs, strict=True)
+        ):
             raise OtherSignature
         return jax.tree.unflatten(program.out_tree, executable.mapped(*leaves))
 

@@ -67,11 +67,6 @@ class Program:
     signature: Any
 
 
-def leaves_of(dynamic: Any, named: Any) -> list[Any]:
-    """The flat dynamic arguments."""
-    return jax.tree.leaves((dynamic, named))
-
-
 def signature_of(args: Any, kwargs: Any, statics: tuple) -> Any:
     """Trees, shapes and dtypes of arguments, and the static values, as one hashable value."""
     leaves, tree = jax.tree.flatten((args, kwargs))
@@ -104,7 +99,7 @@ def trace(
     reader = Reader()
     inputs = [reader.value(aval_of(var.aval)) for var in closed.jaxpr.invars]
     outputs = reader.read(closed.jaxpr, [reader.constant(c) for c in closed.consts], inputs)
-    leaves, out_tree = jax.tree.flatten(out_shapes)
+    out_tree = jax.tree.structure(out_shapes)
     graph = Graph(
         avals=tuple(reader.avals),
         roles={},
@@ -114,11 +109,7 @@ def trace(
         names=_input_names(step, dynamic, named, statics, len(args)),
         output_names=_paths("out", out_shapes),
     )
-    if len(leaves_of(dynamic, named)) != len(inputs):
-        raise TraceError(
-            f"the step '{getattr(step, '__name__', step)}' was traced with {len(inputs)} arrays and given {len(leaves_of(dynamic, named))}: a\n"
-            "  jitted function with static arguments needs them named here too: static_argnums or static_argnames"
-        )
+    _check_count(step, len(jax.tree.leaves((dynamic, named))), len(inputs))
     graph = eliminate_dead(graph)
     found = _aliases(graph, (*dynamic, *named.values()), out_shapes, donate) if aliases is None else aliases
     graph = replace(graph, aliases=dict(found))
@@ -148,6 +139,14 @@ def _jaxpr(step: Callable, args: Sequence[Any], kwargs: Mapping[str, Any], stati
             "  static_argnames."
         ) from error
     return traced.jaxpr, traced.out_info
+
+
+def _check_count(step: Callable, given: int, traced: int) -> None:
+    if given != traced:
+        raise TraceError(
+            f"the step '{getattr(step, '__name__', step)}' was given {given} arrays and traced with {traced}: a jitted function\n"
+            "  with static arguments needs them named here too: static_argnums or static_argnames"
+        )
 
 
 def _without_place(leaf: Any) -> Any:
@@ -222,4 +221,8 @@ def _matching_trees(arguments: Sequence[Any], out_shapes: Any) -> list[tuple[int
 
 def _same_shapes(a: Any, b: Any) -> bool:
     (left, left_tree), (right, right_tree) = jax.tree.flatten(a), jax.tree.flatten(b)
-    return bool(left) and left_tree == right_tree and all(aval_of(x) == aval_of(y) for x, y in zip(left, right, strict=True))
+    return (
+        bool(left)
+        and left_tree == right_tree
+        and all(aval_of(x) == aval_of(y) for x, y in zip(left, right, strict=True))
+    )

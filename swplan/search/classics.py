@@ -67,9 +67,7 @@ def _pins(folded: Folded, name: str, width: int, sizes: tuple[int, ...]) -> dict
     return pins
 
 
-def _split_weights(
-    cls: int, op: Op, weights: frozenset[int], sizes: tuple[int, ...]
-) -> dict[int, tuple[Option, ...]]:
+def _split_weights(cls: int, op: Op, weights: frozenset[int], sizes: tuple[int, ...]) -> dict[int, tuple[Option, ...]]:
     """A product of activations with a weight splits a dim of the weight, if one can be split."""
     held = [i for i, value in enumerate(op.operands) if value in weights]
     if op.rule.work.unit != "matmul" or not held:

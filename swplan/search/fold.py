@@ -78,7 +78,15 @@ def _numbered(keys: Sequence[Hashable]) -> list[int]:
 def _folded_edges(edges: Sequence[Edge], colours: Sequence[int]) -> tuple[tuple[Edge, int], ...]:
     totals: dict[Hashable, list] = {}
     for edge in edges:
-        key = (colours[edge.source], edge.out, colours[edge.target], edge.slot, edge.aval, edge.source_shift, edge.target_shift)
+        key = (
+            colours[edge.source],
+            edge.out,
+            colours[edge.target],
+            edge.slot,
+            edge.aval,
+            edge.source_shift,
+            edge.target_shift,
+        )
         if key in totals:
             totals[key][1] += edge.count
         else:

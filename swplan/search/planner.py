@@ -164,7 +164,9 @@ class Hunt:
         self.excluded += [(screened[mesh.sizes][0], mesh) for mesh in order if screened[mesh.sizes][1] > capacity]
         chosen = fitting[:most]
         self.bound = min([self.bound, *(screened[mesh.sizes][0] for mesh in fitting[len(chosen) :])])
-        bounds = {mesh: self.relax(mesh, screened[mesh.sizes][0], (i, 2 * len(chosen))) for i, mesh in enumerate(chosen)}
+        bounds = {
+            mesh: self.relax(mesh, screened[mesh.sizes][0], (i, 2 * len(chosen))) for i, mesh in enumerate(chosen)
+        }
         tight = sorted((mesh for mesh in chosen if bounds[mesh] is not None), key=lambda mesh: bounds[mesh])
         for done, mesh in enumerate(tight):
             self.look(mesh, bounds[mesh], (2 * len(chosen) - len(tight) + done, 2 * len(chosen)))

@@ -35,9 +35,7 @@ class Space:
     def choices(self, picked: tuple[int, ...]) -> dict[tuple[str, int], Option]:
         """What the solver picked, for every node of the program, by its key."""
         nodes = self.folded.decisions.nodes
-        return {
-            node.key: self.domains[cls][picked[cls]] for node, cls in zip(nodes, self.folded.class_of, strict=True)
-        }
+        return {node.key: self.domains[cls][picked[cls]] for node, cls in zip(nodes, self.folded.class_of, strict=True)}
 
 
 def space(folded: Folded, pricer: Pricer, pins: Mapping[int, tuple[Option, ...]] | None = None) -> Space:

@@ -26,7 +26,6 @@ class Outside(Fixed):
         return [jnp.asarray(np.random.default_rng(0).uniform(-1, 1, 16), jnp.float32), jnp.full(2, 20.0)]
 
 
-@pytest.mark.xfail(strict=False, reason="swplan's slices are not yet kept apart from those of the program")
 @pytest.mark.parametrize("name", STEPS)
 def test_a_slice_of_a_slice_is_read_at_the_right_place(name):
     program = Outside(name, STEPS[name], ())

@@ -85,7 +85,11 @@ def test_roles_come_from_what_is_returned_in_place():
 
 @pytest.mark.parametrize(
     "function",
-    [lambda x: x * 2.0, jax.value_and_grad(lambda x: jnp.sum(x * x)), jax.grad(lambda x: jnp.sum(x @ x) + jnp.sum(x**2))],
+    [
+        lambda x: x * 2.0,
+        jax.value_and_grad(lambda x: jnp.sum(x * x)),
+        jax.grad(lambda x: jnp.sum(x @ x) + jnp.sum(x**2)),
+    ],
     ids=["pure", "value_and_grad", "regularised"],
 )
 def test_what_merely_has_the_shape_of_an_argument_replaces_nothing(function):

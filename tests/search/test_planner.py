@@ -54,7 +54,12 @@ def update(state, x):
 
 
 PROGRAMS = (dense, chain, reduction, loop, branch, update)
-SPECS = ("host:devices=2", "host:devices=4", "sw26010pro:nodes=4,nodes_per_supernode=2", "sw26010pro:nodes=8,nodes_per_supernode=4")
+SPECS = (
+    "host:devices=2",
+    "host:devices=4",
+    "sw26010pro:nodes=4,nodes_per_supernode=2",
+    "sw26010pro:nodes=8,nodes_per_supernode=4",
+)
 SHAPES = ((8, 8), (64, 8), (512, 512), (4096, 4096))
 
 
@@ -65,7 +70,10 @@ def abstract(shape):
 
 def cases():
     """Every program on every cluster and shape."""
-    return [pytest.param(*case, id=f"{case[0].__name__}-{case[1]}-{case[2][0]}") for case in itertools.product(PROGRAMS, SPECS, SHAPES)]
+    return [
+        pytest.param(*case, id=f"{case[0].__name__}-{case[1]}-{case[2][0]}")
+        for case in itertools.product(PROGRAMS, SPECS, SHAPES)
+    ]
 
 
 def arguments(program, shape):

@@ -11,7 +11,16 @@ from swplan.ir.ops import (
     sorting,
     windows,
 )
-from swplan.ir.ops._definitions import DEFINITIONS, Definition, Local, OpSpec, bind_local, define, register_rule, rule_of
+from swplan.ir.ops._definitions import (
+    DEFINITIONS,
+    Definition,
+    Local,
+    OpSpec,
+    bind_local,
+    define,
+    register_rule,
+    rule_of,
+)
 
 __all__ = [
     "DEFINITIONS",

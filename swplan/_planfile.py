@@ -1,0 +1,44 @@
+"""What can be said of a plan file before its plan is believed: its format, and contradictions in it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from math import prod
+from typing import Any
+
+import msgspec
+
+from swplan.errors import PlanFileError
+
+
+def contradictions(plan: Any) -> Iterator[str]:
+    """What cannot hold in any plan, although every field has its type."""
+    count = len(plan.axes)
+    if any(not 0 <= index < len(plan.options) for index in plan.choices):
+        yield "a choice refers to an option that is not there"
+    if any(len(option) != count for option in plan.options):
+        yield f"an option does not have one entry for each of the {count} mesh axes"
+    if any(axis.size < 1 for axis in plan.axes) or prod(axis.size for axis in plan.axes) != plan.devices:
+        yield f"the sizes of the mesh axes do not multiply to {plan.devices} devices"
+    if sorted(axis.position for axis in plan.axes) != list(range(count)) or len(plan.mesh) != count:
+        yield "the mesh axes do not have names and positions of their own"
+    if not set(plan.precision.classes.values()) <= {"fp32", "bf16", "fp16"}:
+        yield "a class of products has an unknown precision"
+
+
+class _Header(msgspec.Struct):
+    """The part of a plan file that every format has."""
+
+    format: Any
+
+
+def format_of(data: bytes, where: str) -> Any:
+    """The format number of a plan file.
+
+    Raises:
+      PlanFileError: it is not JSON, or not a plan.
+    """
+    try:
+        return msgspec.json.decode(data, type=_Header).format
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise PlanFileError(f"{where}: not a plan file ({error})") from error
