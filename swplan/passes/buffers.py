@@ -166,7 +166,7 @@ def schedule(kernels: Sequence[Kernel], inputs: Sequence[int]) -> list[Kernel]:
         for buffer in kernel.reads:
             users.setdefault(buffer, []).append(position)
     left = [len(kernel.reads) for kernel in kernels]
-    given = dict.fromkeys((*inputs, *(buffer for buffer in users if buffer not in made)))
+    given = dict.fromkeys(buffer for buffer in (*inputs, *users) if buffer not in made)
     free = [position for position, count in enumerate(left) if not count]
     order = [position for position in free if kernels[position].name == "iota"]
     queue = deque(order)
@@ -178,6 +178,7 @@ def schedule(kernels: Sequence[Kernel], inputs: Sequence[int]) -> list[Kernel]:
         order.append(queue.popleft())
         for buffer in kernels[order[-1]].writes:
             queue += _released(users.get(buffer, ()), left)
+    assert len(order) == len(kernels), "swplan bug: kernels wait for each other"
     return [kernels[position] for position in order]
 
 
