@@ -118,8 +118,10 @@ def apply_step(step: Step, x: Any, names: Sequence[str], sizes: Sequence[int]) -
 
 
 def _slice(step: Step, x: Any, names: tuple[str, ...], sizes: list[int]) -> Any:
-    """The own block. The barriers keep it apart from slices of the program: XLA merges two slices and forgets that each
-    start is clamped (openxla/xla#49121).
+    """The own block.
+
+    The barriers keep it apart from slices of the program: XLA merges two slices and forgets that each start is clamped
+    (openxla/xla#49121).
     """
     extent = x.shape[step.dim] // sizes[0]
     start = lax.axis_index(names[0]) * extent

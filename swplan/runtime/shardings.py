@@ -13,8 +13,11 @@ from swplan.plan import Plan, Tensor
 
 
 class Shardings(NamedTuple):
-    """`inputs`: a tuple of the trees of the positional arguments (then a dict of keyword arguments, if there were any);
-    `outputs`: the tree of what the step returns. For a plan loaded from a file, dicts by name.
+    """Shardings of a step, in its trees; for a plan loaded from a file, dicts by name.
+
+    Attributes:
+      inputs: a tuple of the trees of the positional arguments (then a dict of keyword arguments, if there were any).
+      outputs: the tree of what the step returns.
     """
 
     inputs: Any
