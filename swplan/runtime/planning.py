@@ -51,7 +51,8 @@ def make_plan(
         placement, pins, remark = classic(prepared, baseline)
         found = find(prepared, max_axes=1, meshes=[placement], pins=pins, progress=progress)
     else:
-        found = find(prepared, max_axes=axes, time_limit_s=time_limit_s, progress=progress)
+        thorough = max_axes is not None
+        found = find(prepared, max_axes=axes, time_limit_s=time_limit_s, progress=progress, thorough=thorough)
     if found is None:
         raise InfeasibleError(_too_large(prepared, cluster, baseline))
     alternatives = _runners_up(prepared, found) + (() if baseline else _classics(prepared))
@@ -61,7 +62,7 @@ def make_plan(
 
 
 def default_axes(cluster: Cluster) -> int:
-    """How many mesh axes are searched unless asked otherwise: two, and more for machines with more than one tier."""
+    """How many mesh axes are searched unless asked otherwise: two, and three on a large machine if nothing fits on two."""
     return 3 if len(cluster.tiers) > 1 else 2
 
 

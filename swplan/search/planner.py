@@ -111,6 +111,7 @@ def find(
     pins: Pins | None = None,
     time_limit_s: float | None = None,
     progress: Progress | None = None,
+    thorough: bool = True,
 ) -> Found | None:
     """The best plan, or None if nothing fits the memory of a device.
 
@@ -122,13 +123,14 @@ def find(
       pins: options to which classes of decisions are held.
       time_limit_s: for all meshes together; what is not looked at by then counts with its lower bound.
       progress: called with (meshes done, meshes, text).
+      thorough: look at more than two axes even if something fits on two.
     """
     deadline = time.monotonic() + time_limit_s if time_limit_s is not None else None
     hunt = Hunt(subject, pins, deadline, progress)
     hunt.over(
         list(meshes) if meshes is not None else candidate_meshes(subject.cluster, subject.decisions, min(max_axes, 2))
     )
-    for _ in range(2, max_axes if meshes is None else 2):
+    for _ in range(2, max_axes if meshes is None and (thorough or not hunt.candidates) else 2):
         sizes = useful_sizes(subject.decisions, subject.cluster.devices)
         hunt.over(refined(subject.cluster, hunt.seeds(), sizes), most=REFINED // 2 if hunt.candidates else REFINED)
     candidates = sorted(hunt.candidates, key=lambda c: c.cost_s)
