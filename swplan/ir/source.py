@@ -29,7 +29,7 @@ def source_line(eqn: Any) -> str:
 
 
 def stage_of(eqn: Any, follows_gradient: bool) -> str:
-    """ "backward" for transposed equations, "optimizer" for what is computed from gradients, else "forward"."""
+    """Backward for transposed equations, optimizer for what is computed from gradients, else forward."""
     if "transpose(" in str(eqn.source_info.name_stack):
         return "backward"
     return "optimizer" if follows_gradient else "forward"

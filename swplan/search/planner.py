@@ -34,7 +34,7 @@ TIGHTENINGS = 4
 SEEDS = 2
 LIMITLESS = 1e30
 REFINED = 8
-"""Meshes of more than two axes that are solved if none of fewer fits, else half as many; the others count with their lower bounds."""
+"""Meshes of more than two axes solved if none of fewer fits, else half as many; others count with their lower bounds."""
 INTERESTING = 1.02
 """A mesh all plans of which cost this many times the best one is not solved: it would not even be a runner-up."""
 MESH_LIMIT_S = 6.0

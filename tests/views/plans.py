@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from swplan.plan import (
     FORMAT,
     Alternative,
@@ -112,7 +114,9 @@ def small(**changes) -> Plan:
         options=((0, -1), (-1, 0)),
         choices=(0, 1, 0),
     )
-    return Plan(**(given | changes))
+    made = Plan(**(given | changes))
+    count = len(made.axes)
+    return msgspec.structs.replace(made, options=((-1,) * count, (0,) * count))
 
 
 HOSTILE = "<script>alert('x')</script>\"&\x1b[31m\n\u202eتجربة 漢字 🚀"
