@@ -145,6 +145,7 @@ def test_large_programs_take_linear_time():
     assert time.process_time() - start < 2
 
 
+@pytest.mark.skipif(jax.__version_info__[:2] > (0, 10), reason="newer XLA lets all-reduces write over their operands")
 @pytest.mark.parametrize(
     ("model", "plan", "sizes"),
     [
