@@ -72,15 +72,17 @@ class _Run:
     ends: tuple[int, ...]
 
 
-def peak_memory(program: DeviceProgram, graph: Graph) -> MemoryReport:
+def peak_memory(program: DeviceProgram, graph: Graph, *, in_order: bool = False) -> MemoryReport:
     """Predicts what XLA's buffer assignment holds on one device at the peak.
 
     Args:
       program: the program of one device.
       graph: the program that it was partitioned from, for the names of its inputs.
+      in_order: ops run in the order of the program, where what is recomputed stays where it is needed; otherwise in the order
+        that XLA makes of it on a CPU, which drops the barriers that hold it there.
     """
     work = lower(program)
-    lives, kernels = _temporaries(work, program)
+    lives, kernels = _temporaries(work, program, in_order)
     live_bytes, at = peak_position(lives, len(kernels))
     temporary_bytes = max(live_bytes, heap_bytes(lives))
     arguments = {value: work.bytes(value) for value in program.top.inputs}
@@ -114,13 +116,14 @@ def _by_role(alive: Iterable[Held]) -> dict[str, int]:
     return found
 
 
-def _temporaries(work: Lowering, program: DeviceProgram) -> tuple[list[Life], tuple[Kernel, ...]]:
+def _temporaries(work: Lowering, program: DeviceProgram, in_order: bool) -> tuple[list[Life], tuple[Kernel, ...]]:
     """What lives beside arguments and results: donated inputs are written over, or copied where that is too early."""
     inputs, outputs = program.top.inputs, [work.of(v) for v in program.top.outputs]
     kernels = fuse(work.regions[id(program.top)], set(outputs))
     pairs = [(inputs[i], outputs[o]) for o, i in program.aliases.items() if outputs[o] != inputs[i]]
     copies = {old: work.new(old, work.bytes(old)) for old in sorted(overwritten(kernels, pairs))}
-    order = schedule(copy_first(kernels, copies), inputs)
+    written = copy_first(kernels, copies)
+    order = list(written) if in_order else schedule(written, inputs)
     run = _run(work, order, _lives(work, order, outputs, {*inputs, *outputs}))
     replaced = {new for _, new in pairs}
     places = dict(pairs) | {new: new for new in outputs if new not in inputs and new not in replaced}

@@ -12,14 +12,13 @@ from swplan.costmodel.network import Placement
 from swplan.errors import InfeasibleError, PlanMismatchError
 from swplan.ir.device import DeviceProgram
 from swplan.ir.graph import Graph, walk
-from swplan.passes.memory import peak_memory
 from swplan.passes.partition import partition
 from swplan.plan import FORMAT, Alternative, Certificate, Plan, Precision
 from swplan.runtime import describe
 from swplan.runtime.trace import Program
-from swplan.search.classics import CLASSICS, classic
+from swplan.search.classics import CLASSICS, classic, price_unlimited
 from swplan.search.decisions import decision_graph
-from swplan.search.planner import Found, Progress, Subject, find, price_unlimited, subject
+from swplan.search.planner import Found, Progress, Subject, find, subject
 from swplan.search.pricing import Pricer
 from swplan.search.space import domain
 
@@ -96,7 +95,7 @@ def _write(
         outputs=outputs,
         exchanges=exchanges,
         ops=ops,
-        memory=describe.memory_of(peak_memory(found.program, graph), graph, cluster.memory_bytes),
+        memory=describe.memory_of(prepared.peak(found.program), graph, cluster.memory_bytes),
         alternatives=alternatives,
         certificate=_certificate(prepared, found),
         precision=precision,

@@ -6,6 +6,7 @@ classic is the best plan of its kind, not a straw man.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import gcd
 
 from swplan.costmodel.network import Placement
@@ -13,12 +14,14 @@ from swplan.errors import UsageError
 from swplan.ir.graph import Op
 from swplan.ir.layout import REPLICATED, Layout
 from swplan.ir.strategy import strategies
+from swplan.passes.partition import partition
 from swplan.passes.roles import parameter_values
 from swplan.search.decisions import Node
 from swplan.search.fold import Folded
 from swplan.search.meshes import placements
-from swplan.search.planner import Subject
-from swplan.search.space import Option
+from swplan.search.planner import LIMITLESS, Candidate, Subject, candidate_of, solve_space
+from swplan.search.pricing import Pricer
+from swplan.search.space import Option, space
 
 CLASSICS = ("data_parallel", "fully_sharded", "tensor_parallel")
 
@@ -91,3 +94,12 @@ def _entries(node: Node, name: str, width: int, sliced: bool) -> list[int]:
     if name == "fully_sharded":
         return [max(dims, key=lambda d: node.aval.shape[d])]
     return dims if len(node.aval.shape) > 1 else [REPLICATED, *dims]
+
+
+def price_unlimited(subject: Subject, placement: Placement, pins: dict[int, tuple[Option, ...]] | None) -> Candidate:
+    """The best plan on a mesh if memory were no limit, with the memory that it would take."""
+    area = space(subject.folded, Pricer(subject.cluster, placement, subject.graph, subject.fused), pins)
+    solution, stated = solve_space(subject, area, LIMITLESS)
+    candidate = candidate_of(area, solution, stated)
+    program = partition(subject.graph, placement.sizes, candidate.choices)
+    return replace(candidate, memory_bytes=subject.peak(program).peak_bytes)

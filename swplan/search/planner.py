@@ -18,7 +18,7 @@ from swplan.costmodel.network import Placement
 from swplan.ir.device import DeviceProgram
 from swplan.ir.graph import Graph
 from swplan.passes.fusion import fused_values
-from swplan.passes.memory import peak_memory
+from swplan.passes.memory import MemoryReport, peak_memory
 from swplan.passes.partition import partition
 from swplan.search.decisions import DecisionGraph, decision_graph
 from swplan.search.fold import Folded, fold
@@ -38,7 +38,7 @@ REFINED = 8
 INTERESTING = 1.02
 """A mesh all plans of which cost this many times the best one is not solved: it would not even be a runner-up."""
 MESH_LIMIT_S = 6.0
-"""Most time for one mesh; what is proven by then is stated in the certificate."""
+"""Most time for one mesh."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +63,10 @@ class Subject:
     def decisions(self) -> DecisionGraph:
         """All decisions, unfolded."""
         return self.folded.decisions
+
+    def peak(self, program: DeviceProgram) -> MemoryReport:
+        """Peak memory; on `host` as XLA schedules for a CPU, elsewhere in the order of the program."""
+        return peak_memory(program, self.graph, in_order=self.cluster.chip.name != "host")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -195,7 +199,7 @@ class Hunt:
         if solution.choice is None and solution.bound >= worst:
             self.bound = min(self.bound, solution.bound)
             return None
-        candidate = _candidate(area, solution, stated) if solution.choice is not None else None
+        candidate = candidate_of(area, solution, stated) if solution.choice is not None else None
         if candidate is None or candidate.memory_bytes > self.subject.cluster.memory_bytes:
             return max(solution.bound, low)
         self.bound = min(self.bound, solution.bound)
@@ -211,7 +215,7 @@ class Hunt:
         solution, stated = solve_space(self.subject, area, capacity, self.deadline, worst)
         self.bound = min(self.bound, max(solution.bound, low))
         if solution.choice is not None:
-            self.candidates.append(_candidate(area, solution, stated))
+            self.candidates.append(candidate_of(area, solution, stated))
         elif solution.bound < worst or worst == np.inf:
             self.excluded.append((low, mesh))
 
@@ -250,7 +254,8 @@ def solve_space(
     return solve(stated, time_limit_s=left, upper_bound=worst_s), stated
 
 
-def _candidate(area: Space, solution: Solution, stated: Problem) -> Candidate:
+def candidate_of(area: Space, solution: Solution, stated: Problem) -> Candidate:
+    """What a solved problem chose, for every decision of the program."""
     memory = max((usage(row, solution.choice) for row in stated.rows), default=0.0)
     return Candidate(
         placement=area.pricer.placement,
@@ -281,7 +286,7 @@ def _fit(subject: Subject, candidate: Candidate, pins: Pins | None) -> tuple[Can
     limit = float(capacity)
     for _ in range(TIGHTENINGS):
         program = partition(subject.graph, candidate.placement.sizes, candidate.choices)
-        peak = peak_memory(program, subject.graph).peak_bytes
+        peak = subject.peak(program).peak_bytes
         if peak <= capacity:
             return replace(candidate, memory_bytes=peak), program
         limit = min(limit, max(candidate.memory_bytes, 1.0)) * capacity / peak
@@ -289,14 +294,5 @@ def _fit(subject: Subject, candidate: Candidate, pins: Pins | None) -> tuple[Can
         solution, stated = solve_space(subject, area, limit)
         if solution.choice is None:
             return None
-        candidate = _candidate(area, solution, stated)
+        candidate = candidate_of(area, solution, stated)
     return None
-
-
-def price_unlimited(subject: Subject, placement: Placement, pins: Pins | None) -> Candidate:
-    """The best plan on a mesh if memory were no limit, with the memory that it would take."""
-    area = space(subject.folded, _pricer(subject, placement), pins)
-    solution, stated = solve_space(subject, area, LIMITLESS)
-    candidate = _candidate(area, solution, stated)
-    program = partition(subject.graph, placement.sizes, candidate.choices)
-    return replace(candidate, memory_bytes=peak_memory(program, subject.graph).peak_bytes)
