@@ -15,6 +15,8 @@ from swplan.passes.instructions import Instruction, Lowering
 def join_sums(work: Lowering, found: list[Instruction]) -> list[Instruction]:
     """All-reduces over the same axes of which none waits for another become one instruction."""
     sums = [position for position, one in enumerate(found) if one.name == "all_reduce"]
+    if len(sums) < 2:
+        return found
     groups = _groups([_exchange(work, found[position]) for position in sums], _waits(found, sums))
     members = [[found[sums[index]] for index in group] for group in groups]
     joined = {id(group[0]): _merge(group) for group in members}
