@@ -14,8 +14,6 @@ from swplan.search.planner import find, subject
 
 CASES = {"models.mlp:tiny_plain": ("chosen", "random"), "models.gpt:tiny_scanned": ("fully_sharded",)}
 STEPS = 3
-# Of planned over compiled memory. Plans that nobody would choose exchange so much that XLA's order of it shows.
-MEMORY = {"random": 0.25}
 
 
 @pytest.fixture(scope="module", params=CASES)
@@ -31,7 +29,7 @@ def test_planned_models_equal_unplanned_ones_and_run_as_planned(unplanned):
         row = bench.measured(model, name, bench.plan_named(step, args, name, max_axes=1), step, args, history)
         assert row.numeric <= 1e-5, bench.line(row)
         assert row.differences == 0, bench.line(row)
-        assert abs(row.memory_ratio - 1) <= MEMORY.get(name, 0.1), bench.line(row)
+        assert abs(row.memory_ratio - 1) <= 0.1, bench.line(row)
 
 
 def test_random_plans_differ_and_are_made_again_from_their_seed():
