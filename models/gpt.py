@@ -159,6 +159,9 @@ def gpt3_6_7b(*, batch: int = 1024, seq: int = 2048, layers: int = 32, tied: boo
 
 
 def gpt3_175b(*, batch: int = 1536, seq: int = 2048, layers: int = 96, tied: bool = True, **options):
-    """GPT-3 175 B: 3.1 M tokens a batch; unrolled unless `scan_layers`; layers recomputed in the backward pass. Shapes only."""
+    """GPT-3 175 B: 3.1 M tokens a batch; unrolled unless `scan_layers`; layers recomputed in the backward pass.
+
+    Shapes only.
+    """
     size = {"vocab": 51200, "d_model": 12288, "heads": 96, "only_shapes": True, "remat": True}
     return lm(batch=batch, seq=seq, layers=layers, tied=tied, **(size | options))

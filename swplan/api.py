@@ -1,6 +1,7 @@
 """The verbs: plan, auto, rehearse, verify.
 
-They pair a step with its plan and run it. Everything they decide is decided below; everything they show is shown by views.
+They pair a step with its plan and run it. Everything they decide is decided below; everything they show is shown by
+views.
 """
 
 from __future__ import annotations
@@ -71,7 +72,8 @@ def plan(
       time_limit_s: stop searching then, with the best so far and its gap.
       donate: whether the state is given up for its update; found out if absent.
       progress: called with (done, total, text) while searching.
-      static_argnums, static_argnames: as for `jax.jit`.
+      static_argnums: positions of static arguments, as for `jax.jit`.
+      static_argnames: names of static arguments, as for `jax.jit`.
       **kwargs: keyword arguments of the step.
 
     Raises:
@@ -108,10 +110,16 @@ def auto(
 ) -> Any:
     """Plans a step at its first call, for each signature of its arguments, and runs it as planned.
 
-    Usable bare (`@swplan.auto`) or with the options of `plan`. Inputs are placed, the state is donated: use what comes back.
+    Usable bare (`@swplan.auto`) or with the options of `plan`. Inputs are placed, the state is donated: use what comes
+    back.
 
     Args:
+      step: the step; absent when used with options.
+      cluster: the target, as for `plan`.
       plan: run by this plan instead of making one.
+      static_argnums: positions of static arguments, as for `jax.jit`.
+      static_argnames: names of static arguments, as for `jax.jit`.
+      **options: the other options of `plan`.
     """
     if step is None:
         _check_options(options)
@@ -124,7 +132,10 @@ def auto(
 
 
 class AutoStep:
-    """A step that plans itself. Call it as the step; `.plan(...)` shows what it would do; `.undecorated` is the step."""
+    """A step that plans itself.
+
+    Call it as the step; `.plan(...)` shows what it would do; `.undecorated` is the step.
+    """
 
     def __init__(
         self, step: Callable, cluster: Cluster | str | None, given: Plan | None, statics: Statics, options: dict
@@ -181,7 +192,8 @@ class AutoStep:
         Every mesh axis that was larger than one still is. Returns what the step returns.
 
         Raises:
-          PlanMismatchError: the arguments have another structure, or no mesh of this many devices can hold the decisions.
+          PlanMismatchError: the arguments have another structure, or no mesh of this many devices can hold the
+            decisions.
         """
         prepared = prepare(self.undecorated, args, kwargs, self._statics, self._options.get("donate"))
         return rehearsed(plan, prepared, devices)(*self._statics.split(self.undecorated, args, kwargs)[:2])

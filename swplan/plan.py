@@ -1,6 +1,7 @@
 """Plan: what was decided, what it costs and why, as a value.
 
-A plan is versioned JSON: it can be saved, compared and shown without JAX, devices or the program, and it is byte-identical for
+A plan is versioned JSON: it can be saved, compared and shown without JAX, devices or the program, and it is
+byte-identical for
 the same inputs. It never holds code. To run it, `api` pairs it with the traced step again and checks the fingerprint.
 """
 
@@ -20,7 +21,10 @@ FORMAT = 1
 
 
 class Axis(msgspec.Struct, frozen=True, kw_only=True):
-    """A mesh axis. `position` counts from the innermost on the network; `tiers` are those that an exchange along it crosses."""
+    """A mesh axis.
+
+    `position` counts from the innermost on the network; `tiers` are those that an exchange along it crosses.
+    """
 
     name: str
     size: int
@@ -42,7 +46,8 @@ class Tensor(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Collective(msgspec.Struct, frozen=True, kw_only=True):
-    """An exchange: `bytes` is the local buffer of one run (the larger of input and output), `count` runs a step, `time_s` of all runs."""
+    """An exchange: `bytes` is the local buffer of one run (the larger of input and output), `count` runs a step, `time_s` is of all
+    runs."""
 
     kind: str
     axes: tuple[str, ...]
@@ -59,7 +64,10 @@ class Collective(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class OpCost(msgspec.Struct, frozen=True, kw_only=True):
-    """All ops of one primitive at one source line that are split alike. `time_s` of all runs; `binding` is the resource that limits it."""
+    """All ops of one primitive at one source line that are split alike.
+
+    `time_s` of all runs; `binding` is the resource that limits it.
+    """
 
     primitive: str
     source: str
@@ -164,7 +172,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, dict=True):
 
     @property
     def shardings(self) -> Any:
-        """The PartitionSpecs of inputs and outputs: trees as the step takes and returns them, or by name if loaded from a file."""
+        """The PartitionSpecs of inputs and outputs, in the trees of the step; by name if loaded from a file."""
         from swplan.runtime.shardings import shardings
 
         return shardings(self)
@@ -245,8 +253,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         found = format_of(data, where)
         if found != FORMAT:
             raise PlanFileError(
-                f"{where}: written in plan format {found!r}, this swplan reads format {FORMAT}; make the plan again with "
-                "this version"
+                f"{where}: written in plan format {found!r}, this swplan reads format {FORMAT}; make the plan again "
+                "with this version"
             )
         try:
             plan = msgspec.json.decode(data, type=cls)

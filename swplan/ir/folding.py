@@ -1,7 +1,7 @@
-"""What a compiler computes while compiling: constants, values that are one scalar everywhere, and ops that change nothing.
+"""What a compiler computes while compiling: constants, uniform values, and ops that change nothing.
 
-XLA folds these, so a collective planned for one would never run. Folding before anything is decided keeps plan and program
-the same. Small constants only: a mask of a large model is not written out.
+XLA folds these, so a collective planned for one would never run. Folding before anything is decided keeps plan and
+program the same. Small constants only: a mask of a large model is not written out.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ def note_uniform(reader: Reader, eqn: Any, operands: Sequence[int], results: Seq
 
 
 def trip_count(reader: Reader, params: Any, operands: Sequence[int]) -> int | None:
-    """Trips of a while loop that counts: `i < n` with a known n, `i + step` in the body; None where that is not seen."""
+    """Trips of a while loop that counts: `i < n` with a known n, `i + step` in the body; None where none is seen."""
     heads, tails = params["cond_nconsts"], params["body_nconsts"]
     condition, body = params["cond_jaxpr"].jaxpr, params["body_jaxpr"].jaxpr
     test = next((e for e in condition.eqns if condition.outvars[0] in e.outvars), None)

@@ -21,7 +21,8 @@ ITEM_BITS = {
     "complex128": 128, "float8_e4m3fn": 8, "float8_e5m2": 8, "float0": 0,
 }  # fmt: skip
 PRECISION = {"float64": "fp64", "float32": "fp32", "bfloat16": "bf16", "float16": "fp16", "float8_e4m3fn": "fp8",
-             "float8_e5m2": "fp8", "int8": "int8", "uint8": "int8", "complex64": "fp32", "complex128": "fp64"}  # fmt: skip
+             "float8_e5m2": "fp8", "int8": "int8", "uint8": "int8", "complex64": "fp32",
+             "complex128": "fp64"}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

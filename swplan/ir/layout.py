@@ -1,7 +1,8 @@
 """Layouts: where every mesh axis lies on a value, and the collectives that lead from one layout to another.
 
 A layout is a tuple with one entry for each mesh axis: the dim that the axis splits, or `REPLICATED`, or `SUM`,
-`MAX`, `MIN` for a value of which every device along the axis holds a part that is still to be joined. Where several axes
+`MAX`, `MIN` for a value of which every device along the axis holds a part that is still to be joined. Where several
+axes
 split one dim, the axis with the lower number is the major one, so a layout is one small tuple and equality is equality.
 """
 

@@ -181,7 +181,10 @@ class Reader:
         )
 
     def _home(self, operands: Sequence[int]) -> Scope:
-        """The outermost scope in which an op can stand. Ops of constants alone stay where they are: they cost nothing."""
+        """The outermost scope in which an op can stand.
+
+        Ops of constants alone stay where they are: they cost nothing.
+        """
         changing = [v for v in operands if v not in self.constants]
         scope = self.scope
         while changing and scope.may_hoist and scope.parent and not any(v in scope.defined for v in changing):
@@ -276,7 +279,7 @@ def _cond(reader: Reader, eqn: Any, operands: list[int]) -> Sequence[int]:
 
 
 def _checkpoint(reader: Reader, eqn: Any, operands: list[int]) -> Sequence[int]:
-    """Inlines what is to be recomputed; none of it is found equal to anything outside, or it would be kept after all."""
+    """Inlines what is to be recomputed; none of it is found equal to anything outside: it would be kept after all."""
     scope = reader.scope
     seen, sealed = scope.seen, scope.sealed
     scope.seen, scope.sealed = {}, True

@@ -94,13 +94,17 @@ def make_rule(
     """Builds a Rule from names.
 
     A dim is a factor name, a tuple of names (major to minor), or None for a dim that must stay whole and is not part of
-    the iteration space. Factors that are not first in one of their dims, or that stand twice in one value, become whole.
+    the iteration space. Factors that are not first in one of their dims, or that stand twice in one value, become
+    whole.
 
     Args:
       operands: dims of each operand.
       results: dims of each result.
       sizes: size of every factor.
       kinds: kind of the factors that are not parallel.
+      linear: groups of operands in which the op is linear.
+      work: what a point of the iteration space costs.
+      fusible: whether a compiler fuses the op into its reader.
     """
     names = list(sizes)
     index = {name: position for position, name in enumerate(names)}

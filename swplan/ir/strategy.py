@@ -64,7 +64,7 @@ def strategies(rule: Rule, sizes: tuple[int, ...]) -> tuple[Strategy, ...]:
 
 
 def _placed(rule: Rule, factor: int) -> bool:
-    """Whether splitting the factor splits something: it stands in a result, or it is joined and stands in an operand."""
+    """Whether splitting the factor splits something: it stands in a result, or is joined and stands in an operand."""
     if rule.factors[factor].kind == PARALLEL:
         return all(_dim_of(dims, factor) >= 0 for dims in rule.results)
     return any(_dim_of(dims, factor) >= 0 for dims in rule.operands)

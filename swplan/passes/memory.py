@@ -78,8 +78,8 @@ def peak_memory(program: DeviceProgram, graph: Graph, *, in_order: bool = False)
     Args:
       program: the program of one device.
       graph: the program that it was partitioned from, for the names of its inputs.
-      in_order: ops run in the order of the program, where what is recomputed stays where it is needed; otherwise in the order
-        that XLA makes of it on a CPU, which drops the barriers that hold it there.
+      in_order: ops run in the order of the program, where what is recomputed stays where it is needed; otherwise in
+      the order that XLA makes of it on a CPU, which drops the barriers that hold it there.
     """
     work = lower(program)
     lives, kernels = _temporaries(work, program, in_order)

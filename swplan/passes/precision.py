@@ -1,8 +1,10 @@
 """Layered precision: which classes of ops run in a low precision, and the graph rewritten so that they do.
 
 Matrix products run low, by class (attention, dense, expert); everything else (norms, softmax, losses, reductions, the
-optimizer) stays as written, as do parameters, which thereby are master copies. Operands are cast just before the product and its
-result just after; a cast back and forth through pure data movement cancels, so neighbouring products exchange low values.
+optimizer) stays as written, as do parameters, which thereby are master copies. Operands are cast just before the
+product and its
+result just after; a cast back and forth through pure data movement cancels, so neighbouring products exchange low
+values.
 """
 
 from __future__ import annotations
@@ -24,8 +26,9 @@ MOVEMENTS = ("transpose", "reshape", "squeeze")
 def classes_of(graph: Graph) -> dict[int, str]:
     """The class of every matrix product, by its first result.
 
-    A product without a parameter among its operands is attention, one with a parameter batched over one of its dims is an
-    expert, others are dense. Gradients take the class of the product that they belong to by the same rule on their results.
+    A product without a parameter among its operands is attention, one with a parameter batched over one of its dims is
+    an expert, others are dense. Gradients take the class of the product that they belong to by the same rule on their
+    results.
     """
     weights = parameter_values(graph)
     shapes = {graph.avals[v].shape for v in weights if len(graph.avals[v].shape) > 1}
@@ -129,6 +132,7 @@ def lower_precision(graph: Graph, by_class: Mapping[str, str], cast_op: Any) -> 
     """The graph with the products of some classes in a low precision.
 
     Args:
+      graph: the program as written.
       by_class: class -> "bf16", "fp16" or "fp32" (as written).
       cast_op: how to make a cast: `.handle` (the primitive), `.params(dtype)`, `.dtype(name)`.
     """

@@ -1,7 +1,8 @@
 """Gives values their roles: parameter, optimizer state, batch, activation, gradient.
 
 Found from what the step returns in place of what it took, never from names: state is what comes back updated;
-a parameter is state on which the gradients (or a result other than the state) depend; the rest of the state belongs to the optimizer.
+a parameter is state on which the gradients (or a result other than the state) depend; the rest of the state belongs to
+the optimizer.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ def state_positions(graph: Graph, pairs: Mapping[int, int]) -> bool:
 
 
 def _is_update(output: int, source: int, producers: Mapping[int, Op], graph: Graph) -> bool:
-    """Whether a path of same-shaped elementwise ops outside the backward pass, one of them joining, leads to `source`."""
+    """Whether same-shaped elementwise ops outside the backward pass, one of them joining, lead to `source`."""
     if output == source:
         return True
     frontier, seen = [(output, False)], set()
@@ -77,7 +78,7 @@ def _stateless(graph: Graph) -> dict[int, str]:
 
 
 def parameter_values(graph: Graph) -> frozenset[int]:
-    """Parameters, and what is merely another form of one: the slice that a loop takes, a cast, a transpose, a reshape."""
+    """Parameters, and other forms of them: the slice that a loop takes, a cast, a transpose, a reshape."""
     found = {value for value in graph.top.inputs if graph.role(value) == "parameter"}
     for op, _ in walk(graph.top):
         if op.kind == "scan":

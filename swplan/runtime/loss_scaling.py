@@ -43,7 +43,10 @@ def value_and_grad(
     """`jax.value_and_grad`, and a mark where the loss is, so that swplan may scale it for fp16.
 
     Args:
-      fun, argnums, has_aux, **options: as for `jax.value_and_grad`.
+      fun: the loss, as for `jax.value_and_grad`.
+      argnums: what it is differentiated by.
+      has_aux: whether it returns (loss, anything else).
+      **options: the others of `jax.value_and_grad`.
     """
     plain = jax.value_and_grad(fun, argnums, has_aux, **options)
 
@@ -103,8 +106,8 @@ def scaled_step(step: Callable, aliases: Mapping[int, int]) -> Callable[..., Any
             out = step(*args, **kwargs)
         if not scaling.gradients:
             raise TraceError(
-                "the loss of this step could not be scaled: the function that takes its gradient was traced before, inside a\n"
-                "  jax.jit of its own; remove that jax.jit, or choose precision='bf16'"
+                "the loss of this step could not be scaled: the function that takes its gradient was traced before,\n"
+                "  inside a jax.jit of its own; remove that jax.jit, or choose precision='bf16'"
             )
         finite = _all_finite(scaling.gradients)
         old = jax.tree.leaves((args, kwargs))

@@ -61,7 +61,7 @@ def make_plan(
 
 
 def default_axes(cluster: Cluster) -> int:
-    """How many mesh axes are searched unless asked otherwise: two, and three on a large machine if nothing fits on two."""
+    """How many mesh axes are searched: two, and three on a machine of several tiers if nothing fits on two."""
     return 3 if len(cluster.tiers) > 1 else 2
 
 
@@ -139,8 +139,8 @@ def decode_choices(plan: Plan, graph: Graph) -> dict[tuple[str, int], tuple[int,
     nodes = decision_graph(graph).nodes
     if len(nodes) != len(plan.choices) or plan.structure != describe.structure(graph):
         raise PlanMismatchError(
-            f"the plan for '{plan.step}' ({len(plan.choices)} decisions; this program has {len(nodes)}) was made for another "
-            "step, or for arguments of another structure"
+            f"the plan for '{plan.step}' ({len(plan.choices)} decisions; this program has {len(nodes)}) was made for "
+            "another step, or for arguments of another structure"
         )
     return {node.key: plan.options[index] for node, index in zip(nodes, plan.choices, strict=True)}
 
@@ -216,6 +216,7 @@ def _too_large(prepared: Subject, cluster: Cluster, baseline: str | None) -> str
     state = sum(size for size, _ in kept) / cluster.devices
     return (
         f"no {baseline or 'plan'} fits: a device of {cluster.chip.name} has {cluster.memory_bytes / 2**30:.1f} GiB.\n"
-        f"  The arguments alone, split evenly over {cluster.devices} devices, take {state / 2**30:.2f} GiB each; largest: {largest}.\n"
+        f"  The arguments alone, split evenly over {cluster.devices} devices, take {state / 2**30:.2f} GiB each;\n"
+        f"  largest: {largest}.\n"
         "  Use more devices, a smaller batch, or a lower precision."
     )

@@ -35,6 +35,8 @@ def chosen(graph: Graph, chip: Chip, policy: str, *, unscalable: str = "") -> Pr
     """The precision of every class of products that the program has.
 
     Args:
+      graph: the program as written.
+      chip: whose prices decide.
       policy: one of `passes.precision.POLICIES`.
       unscalable: why the loss of the step cannot be scaled, which fp16 needs; "" if it can.
     """
@@ -42,7 +44,7 @@ def chosen(graph: Graph, chip: Chip, policy: str, *, unscalable: str = "") -> Pr
     if policy == "fp32":
         return _precision(policy, dict.fromkeys(present, "fp32"), "as written")
     if policy == "fp16" and unscalable:
-        why = f"fp16 needs its loss scaled, and this step cannot be scaled safely: {unscalable}; bf16 has the range of fp32"
+        why = f"fp16 needs its loss scaled, and this step cannot be scaled safely: {unscalable}; bf16 needs no scaling"
         return _precision(policy, dict.fromkeys(present, "bf16"), why)
     if policy == "fp16":
         return _precision(

@@ -18,7 +18,7 @@ from swplan.search.space import domain
 
 
 def rehearsed(plan: Plan, prepared: Prepared, devices: int) -> Callable[[tuple, dict], Any]:
-    """The step on a mesh of `devices` devices with the axes of the plan, each axis larger than one still larger than one.
+    """The step on `devices` devices with the axes of the plan, each axis larger than one still larger than one.
 
     Raises:
       PlanMismatchError: the program has another structure, or no mesh of so many devices can hold the decisions.

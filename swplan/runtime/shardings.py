@@ -39,7 +39,8 @@ def named_shardings(plan: Plan, mesh: Mesh) -> Shardings:
         if mesh.shape.get(axis.name) != axis.size:
             raise PlanMismatchError(
                 f"the plan has the axis {axis.name!r} of size {axis.size}; the mesh has {dict(mesh.shape)}.\n"
-                f"  Make it with jax.make_mesh({tuple(a.size for a in plan.axes)}, {tuple(a.name for a in plan.axes)}, ...)."
+                f"  Make it with jax.make_mesh({tuple(a.size for a in plan.axes)}, "
+                f"{tuple(a.name for a in plan.axes)}, ...)."
             )
     return _trees(plan, lambda tensor: NamedSharding(mesh, _partition_spec(tensor)))
 

@@ -32,7 +32,8 @@ class PlannedStep:
       program: the traced step.
       executable: its device program, jitted on flat arguments.
       scaling: the present state of loss scaling, if the plan scales the loss; else empty.
-      fast: takes positional arguments; (True, result), or (False, None) where they are not of this signature or not in place.
+      fast: takes positional arguments; (True, result), or (False, None) where they are not of this signature or not in
+        place.
     """
 
     program: Program

@@ -85,6 +85,9 @@ def trace(
     """Traces `step` on arrays or ShapeDtypeStructs.
 
     Args:
+      step: the function to trace.
+      args: its positional arguments.
+      kwargs: its keyword arguments.
       statics: which arguments are static.
       donate: whether the argument that is returned updated is given up; None finds it out.
       aliases: flat output -> flat input that it replaces, where that is known already.
@@ -144,8 +147,8 @@ def _jaxpr(step: Callable, args: Sequence[Any], kwargs: Mapping[str, Any], stati
 def _check_count(step: Callable, given: int, traced: int) -> None:
     if given != traced:
         raise TraceError(
-            f"the step '{getattr(step, '__name__', step)}' was given {given} arrays and traced with {traced}: a jitted function\n"
-            "  with static arguments needs them named here too: static_argnums or static_argnames"
+            f"the step '{getattr(step, '__name__', step)}' was given {given} arrays and traced with {traced}:\n"
+            "  a jitted function with static arguments needs them named here too: static_argnums or static_argnames"
         )
 
 

@@ -1,7 +1,7 @@
 """The named classics, as pins on the same search: data parallel, fully sharded, tensor parallel.
 
-A classic says how inputs are laid out on one axis over all devices; everything else is still decided by the search, so a
-classic is the best plan of its kind, not a straw man.
+A classic says how inputs are laid out on one axis over all devices; everything else is still decided by the search, so
+a classic is the best plan of its kind, not a straw man.
 """
 
 from __future__ import annotations

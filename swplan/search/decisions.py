@@ -31,8 +31,8 @@ class Node:
 class Edge:
     """A value that goes from `source` (its result `out`) to `target` (its operand `slot`), `count` times a step.
 
-    `aval` is the value where it is resharded; `source_shift`, `target_shift` say how many leading dims it has beyond the
-    layouts that the two nodes choose (a scanned array has one more than its slice).
+    `aval` is the value where it is resharded; `source_shift`, `target_shift` say how many leading dims it has beyond
+    the layouts that the two nodes choose (a scanned array has one more than its slice).
     """
 
     source: int
@@ -75,7 +75,7 @@ class _Builder:
         return len(self.nodes) - 1
 
     def define(self, value: int, node: int, out: int, count: int, shift: int = 0) -> None:
-        """Says who produces a value; if several ops read it, they read one copy of it, laid out as a decision of its own."""
+        """Says who produces a value; if several ops read it, they read one copy, laid out as a decision of its own."""
         self.origin[value], self.scope[value] = (node, out, shift), count
         if self.readers.get(value, 0) > 1 and self.graph.avals[value].shape:
             copy = self.variable(("copy", value), value, count, pending=False)
@@ -83,7 +83,7 @@ class _Builder:
             self.origin[value] = (copy, 0, 0)
 
     def connect(self, value: int, target: int, slot: int, count: int | None = None, target_shift: int = 0) -> None:
-        """Adds the edge that carries a value to a node; what does not change inside a loop is resharded outside of it."""
+        """Adds the edge of a value to a node; what does not change inside a loop is resharded outside of it."""
         if value in self.graph.constants and not self.graph.avals[value].shape:
             return
         source, out, shift = self.origin[value]

@@ -1,8 +1,9 @@
 """Folds repeats: decisions that look alike, and whose surroundings look alike, are made once.
 
-Colour refinement (Weisfeiler and Leman 1968) for a few rounds: two nodes share a class if their ops, shapes and roles agree
-and so do those of everything within `ROUNDS` edges. Ninety-six equal layers become three: first, middle and last. The classes
-with the edges between them are the folded graph on which the search is exact.
+Colour refinement (Weisfeiler and Leman 1968) for a few rounds: two nodes share a class if their ops, shapes and roles
+agree
+and so do those of everything within `ROUNDS` edges. Ninety-six equal layers become three: first, middle and last. The
+classes with the edges between them are the folded graph on which the search is exact.
 """
 
 from __future__ import annotations

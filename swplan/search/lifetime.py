@@ -1,6 +1,7 @@
 """When values are alive, and the moments of a step at which memory is most likely to be short.
 
-Computed once on the program, before any mesh: a moment holds, for each class of decisions, how many bytes of its values are
+Computed once on the program, before any mesh: a moment holds, for each class of decisions, how many bytes of its
+values are
 alive then. On a mesh every value shrinks by how far it is split, which makes the moment a row of the search's problem.
 """
 

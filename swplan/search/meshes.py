@@ -35,7 +35,7 @@ def factorisations(devices: int, axes: int, sizes: frozenset[int]) -> Iterator[t
 
 
 def placements(cluster: Cluster, sizes: tuple[int, ...]) -> list[Placement]:
-    """The ways to lay axes on the tiers that differ in what some exchange costs; the last axis innermost comes first."""
+    """The ways to lay axes on tiers that differ in what some exchange costs; the last axis innermost comes first."""
     orders = permutations(reversed(range(len(sizes))))
     return _distinct([Placement(cluster=cluster, sizes=sizes, order=order) for order in orders])
 

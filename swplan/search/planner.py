@@ -34,7 +34,7 @@ TIGHTENINGS = 4
 SEEDS = 2
 LIMITLESS = 1e30
 REFINED = 8
-"""Meshes of more than two axes solved if none of fewer fits, else half as many; others count with their lower bounds."""
+"""Meshes of more than two axes solved if none of fewer fits, else half as many; others count with their bounds."""
 INTERESTING = 1.02
 """A mesh all plans of which cost this many times the best one is not solved: it would not even be a runner-up."""
 MESH_LIMIT_S = 6.0
@@ -119,9 +119,11 @@ def find(
 ) -> Found | None:
     """The best plan, or None if nothing fits the memory of a device.
 
-    Every mesh of up to two axes is looked at; meshes of more axes are those that split an axis of the most promising ones.
+    Every mesh of up to two axes is looked at; meshes of more axes are those that split an axis of the most promising
+    ones.
 
     Args:
+      subject: the program and the cluster.
       max_axes: how many mesh axes at most.
       meshes: these meshes only.
       pins: options to which classes of decisions are held.

@@ -42,6 +42,8 @@ def space(folded: Folded, pricer: Pricer, pins: Mapping[int, tuple[Option, ...]]
     """The space of one mesh.
 
     Args:
+      folded: the folded graph.
+      pricer: prices on the mesh.
       pins: classes that may only choose among these options (where legal).
     """
     sizes = pricer.sizes

@@ -1,4 +1,4 @@
-"""Reshardings, carried out on arrays by hand: from every layout to every other the parts are those of the same value."""
+"""Reshardings, carried out on arrays by hand: the parts are always those of the same value."""
 
 import itertools
 

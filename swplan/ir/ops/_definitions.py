@@ -95,8 +95,8 @@ def rule_of(spec: OpSpec, source: str) -> Rule:
         raise UnsupportedOpError(
             f"swplan has no rule for the primitive '{spec.primitive}' ({shapes})\n"
             f"  at {source}\n"
-            f"  To add one: @swplan.register_rule('{spec.primitive}') on a function (spec) -> swplan.Rule that names the\n"
-            "  factors of its dims; swplan.whole_rule(...) shards nothing and is always right."
+            f"  To add one: @swplan.register_rule('{spec.primitive}') on a function (spec) -> swplan.Rule\n"
+            "  that names the factors of its dims; swplan.whole_rule(...) shards nothing and is always right."
         )
     return DEFINITIONS[spec.primitive].rule(spec)
 
