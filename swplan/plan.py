@@ -46,8 +46,10 @@ class Tensor(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Collective(msgspec.Struct, frozen=True, kw_only=True):
-    """An exchange: `bytes` is the local buffer of one run (the larger of input and output), `count` runs a step, `time_s` is of all
-    runs."""
+    """An exchange.
+
+    `bytes` is the local buffer of one run (the larger of input and output), `count` runs a step, `time_s` is of all runs.
+    """
 
     kind: str
     axes: tuple[str, ...]
