@@ -29,9 +29,9 @@ from swplan.passes.sums import join_sums
 _BITCASTS = {"reshape", "squeeze", "expand_dims", "copy", "name", "stop_gradient", "sharding_constraint"}
 
 
-def lower(program: DeviceProgram) -> Lowering:
-    """The instructions of a whole program."""
-    work = Lowering(program)
+def lower(program: DeviceProgram, *, any_order: bool = False) -> Lowering:
+    """The instructions of a whole program; with `any_order`, of a target that copies nothing to reorder its dims."""
+    work = Lowering(program, any_order)
     _region(work, program.top, None)
     return work
 
