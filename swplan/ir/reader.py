@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from jax import lax
 
-from swplan.ir.folding import folded, inline, note_uniform, trip_count, unchanged
+from swplan.ir.folding import folded, inline, is_fixed, note_known, params_key, reshape_key, trip_count, unchanged
 from swplan.ir.graph import Aval, Op, Region
 from swplan.ir.ops import OpSpec, rule_of
 from swplan.ir.rule import Rule
@@ -30,13 +30,17 @@ IDENTITIES = {"copy", "copy_p", "stop_gradient", "name", "sharding_constraint", 
 
 @dataclass(slots=True)
 class Scope:
-    """One region while it is being read: its ops, the values it defines, and the equations seen in it."""
+    """One region while it is being read: its ops, the values it defines, and the equations seen in it.
+
+    Those of `lasting` depend on no input: no barrier keeps a compiler from finding them equal.
+    """
 
     parent: Scope | None = None
     may_hoist: bool = False
     ops: list[Op] = field(default_factory=list)
     defined: set[int] = field(default_factory=set)
     seen: dict[Any, tuple[int, ...]] = field(default_factory=dict)
+    lasting: dict[Any, tuple[int, ...]] = field(default_factory=dict)
     sealed: bool = False
 
 
@@ -52,6 +56,8 @@ class Reader:
     scope: Scope = field(default_factory=Scope)
     inherited: str = ""
     uniform: dict[int, int] = field(default_factory=dict)
+    unshaped: dict[int, int] = field(default_factory=dict)
+    fixed: set[int] = field(default_factory=set)
 
     def stage(self, eqn: Any, operands: Sequence[int]) -> str:
         """Forward, backward or optimizer; what a loop of the backward pass computes is backward."""
@@ -134,7 +140,7 @@ class Reader:
 
     def plain(self, eqn: Any, operands: list[int]) -> Sequence[int]:
         """An op without regions: found again if an equal one was read, put outside a loop if nothing in it changes."""
-        key = (eqn.primitive.name, tuple(operands), _params_key(eqn.params))
+        key: Any = reshape_key(self, eqn, operands) or (eqn.primitive.name, tuple(operands), params_key(eqn.params))
         scope: Scope | None = self.scope
         while scope is not None:
             if key in scope.seen:
@@ -146,7 +152,8 @@ class Reader:
         self.emit(self._op(eqn, operands, results))
         self.scope = inner
         home.seen[key] = results
-        note_uniform(self, eqn, operands, results)
+        home.lasting.update({key: results} if is_fixed(self, operands) else {})
+        note_known(self, eqn, operands, results)
         return results
 
     def emit(self, op: Op) -> None:
@@ -163,7 +170,7 @@ class Reader:
             tuple(self.avals[v] for v in results),
         )
         source = source_line(eqn)
-        key = (spec.primitive, spec.operands, spec.results, _params_key(eqn.params))
+        key = (spec.primitive, spec.operands, spec.results, params_key(eqn.params))
         if key not in self.rules:
             self.rules[key] = rule_of(spec, source)
         stage = self.stage(eqn, operands)
@@ -204,19 +211,6 @@ def _literal(atom: Any) -> Any:
     """The value of a literal, with the dtype that the jaxpr gives it (Python scalars carry none)."""
     dtype = atom.aval.dtype
     return atom.val if str(dtype).startswith("key") else np.asarray(atom.val, dtype)
-
-
-def _params_key(params: Any) -> Any:
-    """Params as something hashable; objects without a value of their own count by identity."""
-    return tuple((name, _hashable(params[name])) for name in sorted(params))
-
-
-def _hashable(x: Any) -> Any:
-    try:
-        hash(x)
-    except TypeError:
-        return repr(x) if isinstance(x, (list, dict, np.ndarray)) else id(x)
-    return (type(x).__name__, x)
 
 
 def _scan(reader: Reader, eqn: Any, operands: list[int]) -> Sequence[int]:
@@ -279,12 +273,15 @@ def _cond(reader: Reader, eqn: Any, operands: list[int]) -> Sequence[int]:
 
 
 def _checkpoint(reader: Reader, eqn: Any, operands: list[int]) -> Sequence[int]:
-    """Inlines what is to be recomputed; none of it is found equal to anything outside: it would be kept after all."""
+    """Inlines what is to be recomputed; none of it is found equal to anything outside: it would be kept after all.
+
+    Only what depends on no input is: no barrier keeps it apart.
+    """
     scope = reader.scope
     seen, sealed = scope.seen, scope.sealed
-    scope.seen, scope.sealed = {}, True
+    scope.seen, scope.sealed = dict(scope.lasting), True
     results = reader.read_closed(eqn.params["jaxpr"], operands)
-    scope.seen, scope.sealed = seen, sealed
+    scope.seen, scope.sealed = seen | scope.lasting, sealed
     return results
 
 
