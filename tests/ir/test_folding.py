@@ -98,3 +98,16 @@ def test_a_loop_that_waits_for_a_value_is_not_counted():
     run = lambda x: jax.lax.while_loop(lambda c: jnp.sum(c) < 10.0, lambda c: c + 1.0, x)  # noqa: E731
     (loop,) = [op for op in trace(run, (F,), {}).graph.top.ops if op.kind == "while"]
     assert loop.trips is None
+
+
+def test_what_depends_on_no_input_is_made_once_for_all_checkpoints():
+    """No barrier keeps it apart, so a compiler makes it once."""
+
+    @jax.checkpoint
+    def block(x):
+        mask = jnp.tril(jnp.ones((8, 8), bool))
+        return jnp.sin(jnp.where(mask, x @ x, 0.0))
+
+    names = primitives(jax.grad(lambda x: jnp.sum(block(block(x)))), jax.ShapeDtypeStruct((8, 8), jnp.float32))
+    assert names.count("iota") <= 2
+    assert names.count("dot_general") > 4
