@@ -142,17 +142,18 @@ class Reader:
         """An op without regions: found again if an equal one was read, put outside a loop if nothing in it changes."""
         key: Any = reshape_key(self, eqn, operands) or (eqn.primitive.name, tuple(operands), params_key(eqn.params))
         scope: Scope | None = self.scope
+        fixed = is_fixed(self, operands)
         while scope is not None:
             if key in scope.seen:
                 return scope.seen[key]
-            scope = None if scope.sealed else scope.parent
+            scope = None if scope.sealed and not fixed else scope.parent
         home = self._home(operands)
         inner, self.scope = self.scope, home
         results = tuple(self.value(aval_of(var.aval)) for var in eqn.outvars)
         self.emit(self._op(eqn, operands, results))
         self.scope = inner
         home.seen[key] = results
-        home.lasting.update({key: results} if is_fixed(self, operands) else {})
+        home.lasting.update({key: results} if fixed else {})
         note_known(self, eqn, operands, results)
         return results
 
