@@ -154,7 +154,7 @@ def _added_everywhere(rule, operand, strategy):
     return tuple(REPLICATED if entry == SUM else entry for entry in layout) if operand else layout
 
 
-@mutant("equations that differ in their params alone become one", reader, "_params_key")
+@mutant("equations that differ in their params alone become one", reader, "params_key")
 def _params_ignored(params):
     return ()
 
