@@ -7,6 +7,7 @@ program the same. Small constants only: a mask of a large model is not written o
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -30,7 +31,24 @@ ELEMENTWISE = {
 }  # fmt: skip
 UNITS = {"add": 0.0, "add_any": 0.0, "sub": 0.0, "mul": 1.0, "div": 1.0, "max": -np.inf, "min": np.inf}
 ONE_SIDED = {"sub", "div"}
+RESHAPES = {"reshape", "broadcast_in_dim", "squeeze", "expand_dims", "transpose"}
 MOVEMENTS = {"reshape", "broadcast_in_dim", "squeeze", "transpose", "convert_element_type"}
+
+
+def reshape_key(reader: Reader, eqn: Any, operands: Sequence[int]) -> tuple | None:
+    """What two equations share that only put the same elements under the same shape: ("reshape", value, shape).
+
+    XLA makes one reshape of a chain of them, or nothing where the value has that shape, so what reads them is equal.
+    None for all else.
+    """
+    name, moved = eqn.primitive.name, eqn.params.get("permutation") or eqn.params.get("dimensions") or ()
+    if name not in RESHAPES or len(operands) != 1 or operands[0] in reader.constants:
+        return None
+    before, shape = reader.avals[operands[0]], tuple(eqn.outvars[0].aval.shape)
+    long = [dim for dim in moved if before.shape[dim] > 1]
+    if before.size != prod(shape) or (name in ("transpose", "reshape") and long != sorted(long)):
+        return None
+    return "reshape", reader.unshaped.get(operands[0], operands[0]), shape
 
 
 def unchanged(reader: Reader, eqn: Any, operands: Sequence[int], result: Aval) -> int | None:
@@ -38,6 +56,9 @@ def unchanged(reader: Reader, eqn: Any, operands: Sequence[int], result: Aval) -
     name = eqn.primitive.name
     if name == "integer_pow" and eqn.params["y"] == 1:
         return operands[0]
+    key = reshape_key(reader, eqn, operands)
+    if key is not None and reader.avals[key[1]] == result:
+        return key[1]
     if name in MOVEMENTS and len(operands) == 1 and reader.avals[operands[0]] == result:
         permutation = eqn.params.get("permutation", ())
         return operands[0] if tuple(permutation) == tuple(range(len(permutation))) else None
@@ -104,14 +125,26 @@ def inline(reader: Reader, function: Any, value: int) -> int:
     return reader.read_closed(jax.make_jaxpr(function)(jax.ShapeDtypeStruct(aval.shape, aval.dtype)), [value])[0]
 
 
-def note_uniform(reader: Reader, eqn: Any, operands: Sequence[int], results: Sequence[int]) -> None:
-    """Remembers that a broadcast of a scalar constant is that scalar everywhere."""
+def note_known(reader: Reader, eqn: Any, operands: Sequence[int], results: Sequence[int]) -> None:
+    """Remembers what is known of results.
+
+    Of which value one is a reshape; that they depend on no input; that a broadcast of a scalar constant is that
+    everywhere.
+    """
+    key = reshape_key(reader, eqn, operands)
+    reader.unshaped.update({results[0]: key[1]} if key else {})
+    reader.fixed.update(results if is_fixed(reader, operands) else ())
     if (
         eqn.primitive.name == "broadcast_in_dim"
         and operands[0] in reader.constants
         and not reader.avals[operands[0]].shape
     ):
         reader.uniform[results[0]] = operands[0]
+
+
+def is_fixed(reader: Reader, operands: Sequence[int]) -> bool:
+    """Whether an equation of these operands depends on constants only."""
+    return all(v in reader.constants or v in reader.fixed for v in operands)
 
 
 def trip_count(reader: Reader, params: Any, operands: Sequence[int]) -> int | None:

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 from jax import lax
 
-from swplan.ir.folding import folded, inline, note_uniform, trip_count, unchanged
+from swplan.ir.equations import literal, params_key, scan_parts
+from swplan.ir.folding import folded, inline, is_fixed, note_known, reshape_key, trip_count, unchanged
 from swplan.ir.graph import Aval, Op, Region
-from swplan.ir.hashing import params_key
 from swplan.ir.ops import OpSpec, rule_of
 from swplan.ir.rule import Rule
 from swplan.ir.source import is_recomputed, source_line, stage_of
@@ -31,13 +31,17 @@ IDENTITIES = {"copy", "copy_p", "stop_gradient", "name", "sharding_constraint", 
 
 @dataclass(slots=True)
 class Scope:
-    """One region while it is being read: its ops, the values it defines, and the equations seen in it."""
+    """One region while it is being read: its ops, the values it defines, and the equations seen in it.
+
+    Those of `lasting` depend on no input: no barrier keeps a compiler from finding them equal.
+    """
 
     parent: Scope | None = None
     may_hoist: bool = False
     ops: list[Op] = field(default_factory=list)
     defined: set[int] = field(default_factory=set)
     seen: dict[Any, tuple[int, ...]] = field(default_factory=dict)
+    lasting: dict[Any, tuple[int, ...]] = field(default_factory=dict)
     sealed: bool = False
 
 
@@ -54,6 +58,8 @@ class Reader:
     inherited: str = ""
     recomputed: set[int] = field(default_factory=set)
     uniform: dict[int, int] = field(default_factory=dict)
+    unshaped: dict[int, int] = field(default_factory=dict)
+    fixed: set[int] = field(default_factory=set)
 
     def stage(self, eqn: Any, operands: Sequence[int]) -> str:
         """Forward, backward or optimizer; what a loop of the backward pass computes is backward."""
@@ -100,7 +106,7 @@ class Reader:
         names.update(zip(jaxpr.invars, arguments, strict=True))
 
         def lookup(atom: Any) -> int:
-            return self.constant(_literal(atom)) if hasattr(atom, "val") else names[atom]
+            return self.constant(literal(atom)) if hasattr(atom, "val") else names[atom]
 
         for eqn in jaxpr.eqns:
             results = self.equation(eqn, [lookup(atom) for atom in eqn.invars])
@@ -144,19 +150,21 @@ class Reader:
 
     def plain(self, eqn: Any, operands: list[int]) -> Sequence[int]:
         """An op without regions: found again if an equal one was read, put outside a loop if nothing in it changes."""
-        key = (eqn.primitive.name, tuple(operands), params_key(eqn.params))
+        key: Any = reshape_key(self, eqn, operands) or (eqn.primitive.name, tuple(operands), params_key(eqn.params))
         scope: Scope | None = self.scope
+        fixed = is_fixed(self, operands)
         while scope is not None:
             if key in scope.seen:
                 return scope.seen[key]
-            scope = None if scope.sealed else scope.parent
+            scope = None if scope.sealed and not fixed else scope.parent
         home = self._home(operands)
         inner, self.scope = self.scope, home
         results = tuple(self.value(aval_of(var.aval)) for var in eqn.outvars)
         self.emit(self._op(eqn, operands, results))
         self.scope = inner
         home.seen[key] = results
-        note_uniform(self, eqn, operands, results)
+        home.lasting.update({key: results} if fixed else {})
+        note_known(self, eqn, operands, results)
         return results
 
     def emit(self, op: Op) -> None:
@@ -212,15 +220,9 @@ def aval_of(x: Any) -> Aval:
     return Aval(tuple(x.shape), "float0" if "float0" in name else name)
 
 
-def _literal(atom: Any) -> Any:
-    """The value of a literal, with the dtype that the jaxpr gives it (Python scalars carry none)."""
-    dtype = atom.aval.dtype
-    return atom.val if str(dtype).startswith("key") else np.asarray(atom.val, dtype)
-
-
 def _scan(reader: Reader, eqn: Any, operands: list[int]) -> Sequence[int]:
     params = eqn.params
-    consts, carries = _scan_parts(params)
+    consts, carries = scan_parts(params)
     trips = params["length"]
     if trips == 1:
         return _scan_once(reader, params["jaxpr"], operands, consts + carries, carries)
@@ -234,14 +236,6 @@ def _scan(reader: Reader, eqn: Any, operands: list[int]) -> Sequence[int]:
         Op("scan", tuple(operands[consts:]), results, kept, None, None, line, stage, "scan", (body,), carries, trips)
     )
     return results
-
-
-def _scan_parts(params: Any) -> tuple[int, int]:
-    """How many operands of a scan are constants and how many carries; jax 0.12 keeps them in a tree."""
-    if "num_consts" in params:
-        return params["num_consts"], params["num_carry"]
-    consts, carries, _ = params["ft_in"].unpack()
-    return len(consts), len(carries)
 
 
 def _scan_once(reader: Reader, body: Any, operands: list[int], fixed: int, carries: int) -> list[int]:
@@ -278,12 +272,15 @@ def _cond(reader: Reader, eqn: Any, operands: list[int]) -> Sequence[int]:
 
 
 def _checkpoint(reader: Reader, eqn: Any, operands: list[int]) -> Sequence[int]:
-    """Inlines what is to be recomputed; none of it is found equal to anything outside: it would be kept after all."""
+    """Inlines what is to be recomputed; none of it is found equal to anything outside: it would be kept after all.
+
+    Only what depends on no input is: no barrier keeps it apart.
+    """
     scope = reader.scope
     seen, sealed = scope.seen, scope.sealed
-    scope.seen, scope.sealed = {}, True
+    scope.seen, scope.sealed = dict(scope.lasting), True
     results = reader.call(eqn, eqn.params["jaxpr"], operands)
-    scope.seen, scope.sealed = seen, sealed
+    scope.seen, scope.sealed = seen | scope.lasting, sealed
     return results
 
 

@@ -1,41 +1,28 @@
 """Which values are buffers, and which instructions run as one kernel.
 
 A compiler fuses: a result that only loops read is computed inside them and never exists; what costs little is computed
-again by every reader, what costs more is not. What is left are kernels that read and write buffers, in an order.
+again by every reader, what costs more is not. What is left are kernels that read and write buffers; `passes/order.py`
+says in which order.
 
-Modelled on XLA for CPU (openxla/xla: `InstructionFusion`, `CpuInstructionFusion`, `BFScheduler`).
+Modelled on XLA for CPU (openxla/xla: `InstructionFusion`, `CpuInstructionFusion`).
 """
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from swplan.ir.device import DeviceOp
-from swplan.passes.instructions import LIBRARY, LOOP, Instruction
+from swplan.passes.instructions import LIBRARY, LOOP, Instruction, Kernel
+from swplan.passes.order import turns_of_readers
 
 _ARITHMETIC = {"add", "sub", "mul", "neg", "square", "integer_pow", "add_any", "broadcast_in_dim"}
 _CONSTANT = "constant"
 _MADE_OF_LITTLE = {"broadcast_in_dim", "iota", _CONSTANT}
 _MANY = -1
 
-
-@dataclass(frozen=True, slots=True)
-class Kernel:
-    """What runs as one.
-
-    Attributes:
-      op: the device op whose results it writes.
-      name: a primitive, or the kind of a move.
-      reads: buffer -> whether the kernel may write over it, because it reads each element only for the same element.
-      writes: buffers that it makes.
-    """
-
-    op: DeviceOp | None
-    name: str
-    reads: dict[int, bool]
-    writes: tuple[int, ...]
+# How a result's elements are read from a buffer: () each for the same element, a permutation of dims, or None.
+_Order = tuple[int, ...] | None
+_Orders = dict[int, _Order]
 
 
 def fuse(instructions: Sequence[Instruction], kept: set[int]) -> list[Kernel]:
@@ -46,14 +33,16 @@ def fuse(instructions: Sequence[Instruction], kept: set[int]) -> list[Kernel]:
       kept: buffers that must exist: what leaves the region.
     """
     plan = _plan(instructions, kept)
-    inside: dict[int, dict[int, bool]] = {}
+    turns = turns_of_readers(instructions, plan.absorbed, plan.gone)
+    inside: dict[int, _Orders] = {}
     kernels = []
     for position, one in enumerate(instructions):
         reads = _reads(one, inside, plan.absorbed.get(position, set()))
         if one.writes[0] in plan.inlined:
             inside[one.writes[0]] = reads
         if one.writes[0] not in plan.gone:
-            kernels.append(Kernel(one.op, one.name, reads, one.writes))
+            same = {buffer: order == () for buffer, order in reads.items()}
+            kernels.append(Kernel(one.op, one.name, same, one.writes, turns.get(position, {})))
     return kernels
 
 
@@ -147,46 +136,24 @@ def _takes_in(reader: Instruction, is_library: bool, one: Instruction, users: in
     return reader.kind == LOOP and not repeats
 
 
-def _reads(one: Instruction, inside: Mapping[int, dict[int, bool]], absorbed: set[int]) -> dict[int, bool]:
+def _reads(one: Instruction, inside: Mapping[int, _Orders], absorbed: set[int]) -> _Orders:
     """The buffers that an instruction reads, by way of what is fused into it."""
-    found: dict[int, bool] = {}
+    found: _Orders = {}
     for buffer in one.reads:
-        same = buffer in one.alike
-        sources = inside[buffer] if buffer in absorbed else {buffer: True}
+        order = one.turn or (() if buffer in one.alike else None)
+        sources = inside[buffer] if buffer in absorbed else {buffer: ()}
         for source, through in sources.items():
-            found[source] = found.get(source, True) and same and through
+            whole = _composed(through, order)
+            found[source] = whole if found.get(source, whole) == whole else None
     return found
 
 
-def schedule(kernels: Sequence[Kernel], inputs: Sequence[int]) -> list[Kernel]:
-    """Breadth first, as XLA's `BFScheduler`: a kernel joins the queue when the last of what it reads has left it."""
-    made = {buffer for kernel in kernels for buffer in kernel.writes}
-    users: dict[int, list[int]] = {}
-    for position, kernel in enumerate(kernels):
-        for buffer in kernel.reads:
-            users.setdefault(buffer, []).append(position)
-    left = [len(kernel.reads) for kernel in kernels]
-    given = dict.fromkeys(buffer for buffer in (*inputs, *users) if buffer not in made)
-    free = [position for position, count in enumerate(left) if not count]
-    order = [position for position in free if kernels[position].name == "iota"]
-    queue = deque(order)
-    for buffer in given:
-        queue += _released(users.get(buffer, ()), left)
-    queue += [position for position in free if kernels[position].name != "iota"]
-    order = []
-    while queue:
-        order.append(queue.popleft())
-        for buffer in kernels[order[-1]].writes:
-            queue += _released(users.get(buffer, ()), left)
-    assert len(order) == len(kernels), "swplan bug: kernels wait for each other"
-    return [kernels[position] for position in order]
-
-
-def _released(users: Sequence[int], left: list[int]) -> list[int]:
-    """The kernels that waited for one buffer only, which is there now; `left` counts down."""
-    for user in users:
-        left[user] -= 1
-    return [user for user in users if not left[user]]
+def _composed(first: _Order, second: _Order) -> _Order:
+    """The order in which elements are read by way of a value that is itself read in an order."""
+    if first is None or second is None or not (first and second):
+        return None if first is None or second is None else first or second
+    turned = tuple(first[dim] for dim in second)
+    return () if turned == tuple(range(len(turned))) else turned
 
 
 def overwritten(kernels: Sequence[Kernel], pairs: Sequence[tuple[int, int]]) -> set[int]:
@@ -220,7 +187,11 @@ def copy_first(kernels: Sequence[Kernel], copies: Mapping[int, int]) -> list[Ker
     """The same kernels on copies (old -> copy) of buffers, and what makes the copies."""
     first = [Kernel(None, "copy", {old: False}, (copy,)) for old, copy in copies.items()]
     rest = [
-        Kernel(one.op, one.name, {copies.get(buffer, buffer): same for buffer, same in one.reads.items()}, one.writes)
+        replace(
+            one,
+            reads={copies.get(buffer, buffer): same for buffer, same in one.reads.items()},
+            turns={copies.get(buffer, buffer): turn for buffer, turn in one.turns.items()},
+        )
         for one in kernels
     ]
     return first + rest

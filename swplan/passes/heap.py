@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -21,7 +21,7 @@ _ROOMS_TRIED = 32
 class Life:
     """A buffer from the kernel that makes it to the last that reads it (positions in the schedule).
 
-    `heir` is a buffer that this last kernel may write over it.
+    `heir` is a buffer that this last kernel may write over it; `rank` says which of two alike is placed first.
     """
 
     buffer: int
@@ -29,6 +29,7 @@ class Life:
     start: int
     end: int
     heir: int = -1
+    rank: int = 0
 
 
 def peak_position(lives: Iterable[Life], length: int) -> tuple[int, int]:
@@ -46,8 +47,18 @@ def peak_position(lives: Iterable[Life], length: int) -> tuple[int, int]:
 
 
 def heap_bytes(lives: Sequence[Life]) -> int:
-    """Height of a heap that holds all buffers; those that are written over one that dies take its address."""
-    blocks = sorted(_chains(lives), key=lambda life: (-life.bytes, life.start - life.end, life.buffer))[:PLACED]
+    """Height of a heap that holds all buffers; those that are written over one that dies take their address.
+
+    As XLA does, once with the largest first and once with the longest-lived first, of which the lower heap is taken.
+    """
+    blocks = _chains(lives)
+    spatial = sorted(blocks, key=lambda life: (-life.bytes, life.start - life.end, life.rank, life.buffer))[:PLACED]
+    temporal = sorted(spatial, key=lambda life: (life.start - life.end, -life.bytes, life.rank, life.buffer))
+    return min(_height(spatial), _height(temporal))
+
+
+def _height(blocks: Sequence[Life]) -> int:
+    """Height of a heap in which blocks are placed one after another."""
     starts = np.array([block.start for block in blocks], dtype=np.int64)
     ends = np.array([block.end for block in blocks], dtype=np.int64)
     sizes = np.array([block.bytes for block in blocks], dtype=np.int64)
@@ -60,9 +71,10 @@ def heap_bytes(lives: Sequence[Life]) -> int:
 
 
 def _chains(lives: Sequence[Life]) -> list[Life]:
-    """Lives that are continued by an heir as one."""
+    """Lives that are continued by an heir as one, on a clock that ticks when a buffer comes or goes."""
     first = {life.buffer: life for life in lives}
     inherits = {life.heir for life in lives if life.heir in first and first[life.heir].start == life.end + 1}
+    ticks = _ticks(lives)
     found = []
     for life in lives:
         if life.buffer in inherits:
@@ -70,8 +82,18 @@ def _chains(lives: Sequence[Life]) -> list[Life]:
         last = life
         while last.heir in inherits and last.heir in first:
             last = first[last.heir]
-        found.append(Life(life.buffer, life.bytes, life.start, last.end))
+        found.append(replace(life, start=ticks[life.buffer][0], end=ticks[last.buffer][1], heir=-1))
     return found
+
+
+def _ticks(lives: Sequence[Life]) -> dict[int, tuple[int, int]]:
+    """When each buffer comes and goes, counted in such events: at one kernel all come before any goes, in order."""
+    ordered = sorted(lives, key=lambda life: (life.start, life.end, life.rank, life.buffer))
+    events = sorted(
+        [(life.start, 0, i) for i, life in enumerate(ordered)] + [(x.end, 1, i) for i, x in enumerate(ordered)]
+    )
+    tick = {(leaves, i): count for count, (_, leaves, i) in enumerate(events)}
+    return {life.buffer: (tick[0, i], tick[1, i]) for i, life in enumerate(ordered)}
 
 
 def _best_gap(lows: list[int], highs: list[int], size: int) -> int:
@@ -85,15 +107,15 @@ def _best_gap(lows: list[int], highs: list[int], size: int) -> int:
 
 
 def outside_holes(lives: Sequence[Life], holes: Sequence[Life]) -> list[Life]:
-    """The buffers that do not fit into holes: the largest first, each into the smallest hole that is free.
+    """The buffers that do not fit into holes: the largest first, each into the smallest hole that is free (the last).
 
     A hole is a span in which the place of a result is not in use; `buffer` is that result, which may also be the heir.
     """
-    rooms = sorted(holes, key=lambda hole: (hole.bytes, hole.start))
+    rooms = sorted(holes, key=lambda hole: (hole.bytes, -hole.rank))
     taken: list[list[Life]] = [[] for _ in rooms]
     sizes = [room.bytes for room in rooms]
     left = []
-    for life in sorted(lives, key=lambda life: (-life.bytes, life.start)):
+    for life in sorted(lives, key=lambda life: (-life.bytes, life.rank)):
         first = bisect_left(sizes, life.bytes)
         tried = range(first, min(first + _ROOMS_TRIED, len(rooms)))
         room = next((i for i in tried if _fits(life, rooms[i], taken[i])), None)

@@ -7,7 +7,7 @@ Between a device program and its kernels: `passes/lowering.py` makes them, `pass
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from swplan.ir.device import Compute, DeviceOp, DeviceProgram, Move
@@ -39,6 +39,8 @@ class Instruction:
       costly: whether it is not repeated for several readers.
       alike: reads of which each element is read only for the same element of the result: it may be written over.
       wide: reads as large as the result.
+      turn: of the copies around an exchange, the order of dims in which each element is read. XLA lays out values so
+        that copies which undo each other do not exist.
     """
 
     op: DeviceOp
@@ -49,6 +51,26 @@ class Instruction:
     costly: bool = False
     alike: tuple[int, ...] = ()
     wide: tuple[int, ...] = ()
+    turn: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Kernel:
+    """What runs as one.
+
+    Attributes:
+      op: the device op whose results it writes.
+      name: a primitive, or the kind of a move.
+      reads: buffer -> whether the kernel may write over it, because it reads each element only for the same element.
+      writes: buffers that it makes.
+      turns: buffer -> its turn among the readers of the buffer, where that is not the order of the program.
+    """
+
+    op: DeviceOp | None
+    name: str
+    reads: Mapping[int, bool]
+    writes: tuple[int, ...]
+    turns: Mapping[int, int] = field(default_factory=dict)
 
 
 @dataclass(slots=True)

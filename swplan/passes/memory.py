@@ -12,10 +12,11 @@ from dataclasses import dataclass, replace
 
 from swplan.ir.device import Compute, DeviceProgram, DeviceRegion, Loop, Move
 from swplan.ir.graph import Graph
-from swplan.passes.buffers import Kernel, copy_first, fuse, overwritten, schedule
+from swplan.passes.buffers import copy_first, fuse, overwritten
 from swplan.passes.heap import Life, heap_bytes, outside_holes, peak_position
-from swplan.passes.instructions import Lowering
+from swplan.passes.instructions import Kernel, Lowering
 from swplan.passes.lowering import lower
+from swplan.passes.order import depth_first, schedule
 
 ALIGNMENT_BYTES = 64  # of every buffer: XLA's `cpu::MinAlign`
 LARGEST = 20
@@ -124,23 +125,26 @@ def _temporaries(work: Lowering, program: DeviceProgram, in_order: bool) -> tupl
     copies = {old: work.new(old, work.bytes(old)) for old in sorted(overwritten(kernels, pairs))}
     written = copy_first(kernels, copies)
     order = list(written) if in_order else schedule(written, inputs)
-    run = _run(work, order, _lives(work, order, outputs, {*inputs, *outputs}))
+    ranks = depth_first(order, outputs)
+    run = _run(work, order, _lives(work, order, outputs, {*inputs, *outputs}), ranks)
     if in_order:
         return list(run.lives), run.kernels
     replaced = {new for _, new in pairs}
     places = dict(pairs) | {new: new for new in outputs if new not in inputs and new not in replaced}
-    holes = [_in_time(run, hole) for hole in _holes(work, order, places)]
+    holes = [_in_time(run, hole) for hole in _holes(work, order, places, ranks)]
     return outside_holes(run.lives, holes), run.kernels
 
 
-def _holes(work: Lowering, order: Sequence[Kernel], places: Mapping[int, int]) -> list[Life]:
+def _holes(work: Lowering, order: Sequence[Kernel], places: Mapping[int, int], ranks: Mapping[int, int]) -> list[Life]:
     """When the places of results (old -> new) are free: while old is no longer read, and new not yet made."""
     made = {buffer: position for position, kernel in enumerate(order) for buffer in kernel.writes}
     last = {buffer: position for position, kernel in enumerate(order) for buffer in kernel.reads}
-    spans = [
-        (new, last.get(old, -1) + 1 if old != new else 0, made[new] - 1) for old, new in places.items() if new in made
-    ]
-    return [_life(work, new, start, end) for new, start, end in spans if start <= end]
+    found = []
+    for old, new in places.items():
+        start, end = last.get(old, -1) + 1 if old != new else 0, made.get(new, -1) - 1
+        if start <= end:
+            found.append(replace(_life(work, new, start, end), rank=min(ranks.get(old, ranks[new]), ranks[new])))
+    return found
 
 
 def _body(work: Lowering, body: DeviceRegion, carries: int) -> _Run:
@@ -150,7 +154,8 @@ def _body(work: Lowering, body: DeviceRegion, carries: int) -> _Run:
     pairs = [(old, new) for old, new in zip(body.inputs[:carries], outputs, strict=False) if old != new]
     copies = {old: work.new(old, work.bytes(old)) for old in sorted(overwritten(kernels, pairs))}
     order = schedule(copy_first(kernels, copies), body.inputs)
-    return _run(work, order, _lives(work, order, outputs[:carries], {*body.inputs[:carries], *outputs[:carries]}))
+    lives = _lives(work, order, outputs[:carries], {*body.inputs[:carries], *outputs[:carries]})
+    return _run(work, order, lives, depth_first(order, outputs))
 
 
 def _lives(work: Lowering, order: Sequence[Kernel], leaving: Iterable[int], elsewhere: set[int]) -> list[Life]:
@@ -181,8 +186,8 @@ def _life(work: Lowering, buffer: int, start: int, end: int, heir: int = -1) -> 
     return Life(buffer, -(-work.bytes(buffer) // ALIGNMENT_BYTES) * ALIGNMENT_BYTES, start, end, heir)
 
 
-def _run(work: Lowering, order: Sequence[Kernel], lives: Iterable[Life]) -> _Run:
-    """Kernels and lifetimes with the bodies of loops put where the loops stand."""
+def _run(work: Lowering, order: Sequence[Kernel], lives: Iterable[Life], ranks: Mapping[int, int]) -> _Run:
+    """Kernels and lifetimes with the bodies of loops put where the loops stand; those rank before all else."""
     kernels: list[Kernel] = []
     inner: list[Life] = []
     begins, ends = [], []
@@ -192,11 +197,16 @@ def _run(work: Lowering, order: Sequence[Kernel], lives: Iterable[Life]) -> _Run
         for body in kernel.op.regions if _is_loop(kernel) else ():
             run = _body(work, body, _carries(kernel.op))
             shift = len(kernels)
-            inner += [replace(life, start=life.start + shift, end=life.end + shift) for life in run.lives]
+            inner += [_moved(life, shift, -1 - len(work.program.values) - len(work.sizes)) for life in run.lives]
             kernels += run.kernels
         ends.append(len(kernels) - 1)
     outer = _Run((), tuple(kernels), tuple(begins), tuple(ends))
-    return replace(outer, lives=(*(_in_time(outer, life) for life in lives), *inner))
+    ranked = (replace(life, rank=ranks[life.buffer]) for life in lives)
+    return replace(outer, lives=(*(_in_time(outer, life) for life in ranked), *inner))
+
+
+def _moved(life: Life, times: int, ranks: int) -> Life:
+    return replace(life, start=life.start + times, end=life.end + times, rank=life.rank + ranks)
 
 
 def _in_time(run: _Run, life: Life) -> Life:

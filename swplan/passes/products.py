@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 
 from swplan.ir.device import Compute, DeviceOp, DeviceProgram, Move
 from swplan.passes.instructions import LOOP, WHOLE, Instruction, Lowering, alike, in_order, wide
@@ -44,21 +45,37 @@ def _turned(
 
 
 def product(work: Lowering, op: Compute, producers: dict[int, DeviceOp]) -> list[Instruction]:
-    """A product reads batch dims, then one free and one summed dim in either order; else it reads a transposed copy."""
-    (sums, batches) = op.op.params["dimension_numbers"]
+    """A product reads batch dims, then one free and one summed dim in either order; else it reads a transposed copy.
+
+    Of an operand with batch dims of size 1 the transposition that XLA adds, where the other operand needs one, stays:
+    it is told apart from those that the product takes in when those dims are dropped.
+    """
+    sides = [_dims_of_side(work, op, side) for side in (0, 1)]
+    shapes = [work.program.values[value].aval.shape for value in op.operands]
+    matrices = [_is_matrix(shape, *dims) for shape, dims in zip(shapes, sides, strict=True)]
     found, reads = [], []
-    for side, value in enumerate(op.operands):
-        shape = work.program.values[value].aval.shape
-        batch, summed = list(batches[side]), list(sums[side])
-        free = [dim for dim in range(len(shape)) if dim not in batch and dim not in summed]
+    for side, (value, (batch, free, summed)) in enumerate(zip(op.operands, sides, strict=True)):
         order = batch + free + summed if side == 0 else batch + summed + free
-        matrix = in_order([*batch, *sorted(free + summed)], shape) and all(
-            sum(shape[dim] > 1 for dim in dims) <= 1 for dims in (free, summed)
-        )
-        made, read = ([], work.of(value)) if matrix else _turned(work, op, value, order, producers)
+        alone = batch and all(shapes[side][dim] == 1 for dim in batch)
+        as_it_is = matrices[side] and (all(matrices) or not alone)
+        made, read = ([], work.of(value)) if as_it_is else _turned(work, op, value, order, producers)
         found += made
         reads.append(read)
     return [*found, Instruction(op, "dot_general", tuple(reads), op.results)]
+
+
+def _dims_of_side(work: Lowering, op: Compute, side: int) -> tuple[list[int], list[int], list[int]]:
+    """Batch, free and summed dims of an operand of a product."""
+    (sums, batches) = op.op.params["dimension_numbers"]
+    batch, summed = list(batches[side]), list(sums[side])
+    rank = len(work.program.values[op.operands[side]].aval.shape)
+    return batch, [dim for dim in range(rank) if dim not in batch and dim not in summed], summed
+
+
+def _is_matrix(shape: Sequence[int], batch: list[int], free: list[int], summed: list[int]) -> bool:
+    return in_order([*batch, *sorted(free + summed)], shape) and all(
+        sum(shape[dim] > 1 for dim in dims) <= 1 for dims in (free, summed)
+    )
 
 
 def convolution(work: Lowering, op: Compute, producers: dict[int, DeviceOp]) -> list[Instruction]:
@@ -109,12 +126,13 @@ def move(work: Lowering, op: Move) -> list[Instruction]:
     order = [op.step.dim, *(dim for dim in range(len(shape)) if dim != op.step.dim)]
     if kind == "all_reduce" or work.any_order or in_order(order, shape):
         return [Instruction(op, kind, (source,), (result,))]
+    back = tuple(order.index(dim) for dim in range(len(shape)))
     made, read = ([], source) if op.again else _turned(work, op, op.operands[0], order, {})
     turned = work.copies[result, shape, tuple(order)] = work.new(result, work.bytes(result))
     return [
-        *made,
+        *(made if op.operands[0] in work.root else (replace(one, turn=tuple(order)) for one in made)),
         Instruction(op, kind, (read,), (turned,)),
-        Instruction(op, "copy", (turned,), (result,), LOOP, wide=(turned,)),
+        Instruction(op, "copy", (turned,), (result,), LOOP, wide=(turned,), turn=back),
     ]
 
 

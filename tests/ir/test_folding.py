@@ -31,6 +31,32 @@ def test_an_identity_is_no_op(name):
     assert primitives(lambda x: jnp.sin(IDENTITIES[name](x)), F) == ["sin"]
 
 
+ROUND_TRIPS = {
+    "back to its shape": lambda x: jnp.reshape(jnp.reshape(x, (2, 16)), (4, 8)),
+    "a dim more and less": lambda x: jnp.squeeze(jnp.expand_dims(x, 1), 1),
+    "by way of a dim of one": lambda x: jnp.reshape(jnp.transpose(x[..., None], (0, 2, 1)), (4, 8)),
+    "by way of a broadcast": lambda x: jax.lax.broadcast_in_dim(x, (4, 1, 8), (0, 2)).reshape(4, 8),
+}
+
+
+@pytest.mark.parametrize("name", ROUND_TRIPS)
+def test_what_comes_back_to_its_shape_is_what_it_was(name):
+    """However it went there."""
+    assert [op for op in primitives(lambda x: jnp.sin(x) + jnp.sin(ROUND_TRIPS[name](x)), F)][-2:] == ["sin", "add"]
+
+
+def test_the_same_elements_in_the_same_shape_are_one_value():
+    """So that what is exchanged of them is exchanged once."""
+    names = primitives(lambda x: jnp.sin(jnp.reshape(x, (4, 8, 1))) + jnp.sin(jnp.expand_dims(x, 2)), F)
+    assert names.count("sin") == 1
+
+
+def test_another_order_is_another_value():
+    """A transposition that moves elements is no reshape, nor is what follows it one of what it was made of."""
+    names = primitives(lambda x: jnp.sin(x) + jnp.sin(jnp.reshape(x.T, (4, 8))), F)
+    assert names.count("sin") == 2
+
+
 def test_what_changes_something_stays():
     """Near misses of the identities."""
     assert "add" in primitives(lambda x: x + 1.0, F)
@@ -72,3 +98,20 @@ def test_a_loop_that_waits_for_a_value_is_not_counted():
     run = lambda x: jax.lax.while_loop(lambda c: jnp.sum(c) < 10.0, lambda c: c + 1.0, x)  # noqa: E731
     (loop,) = [op for op in trace(run, (F,), {}).graph.top.ops if op.kind == "while"]
     assert loop.trips is None
+
+
+def test_what_depends_on_no_input_is_made_once_for_all_checkpoints():
+    """No barrier keeps it apart, so a compiler makes it once: also in loops."""
+
+    @jax.checkpoint
+    def block(x):
+        mask = jnp.tril(jnp.ones((8, 8), bool))
+        return jnp.sin(jnp.where(mask, x @ x, 0.0))
+
+    square = jax.ShapeDtypeStruct((8, 8), jnp.float32)
+    twice = lambda x: jnp.sum(block(block(x)))  # noqa: E731
+    names = primitives(lambda x: (twice(x), jax.grad(twice)(x)), square)
+    assert names.count("iota") == 2
+    assert names.count("dot_general") > 4
+    looped = lambda x: jnp.sum(jax.lax.scan(lambda c, _: (block(c), None), block(x), None, length=4)[0])  # noqa: E731
+    assert primitives(jax.grad(looped), square).count("iota") == 2

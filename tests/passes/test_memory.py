@@ -8,9 +8,11 @@ from hypothesis import strategies as st
 from jax import lax
 
 from benchmarks.memory import DATA, REPLICATED, TENSOR, ZERO, choices_of, measure
-from swplan.passes.buffers import Kernel, schedule
-from swplan.passes.heap import Life, heap_bytes, peak_position
+from swplan.passes.buffers import fuse
+from swplan.passes.heap import Life, _ticks, heap_bytes, peak_position
+from swplan.passes.instructions import LOOP, Instruction, Kernel
 from swplan.passes.memory import peak_memory
+from swplan.passes.order import depth_first, schedule
 from swplan.passes.partition import partition
 from swplan.runtime.trace import Statics, trace
 
@@ -173,3 +175,53 @@ def test_a_schedule_has_every_kernel_once_after_what_it_reads(graph):
     places = {kernel.writes[0]: position for position, kernel in enumerate(order)}
     assert sorted(places) == list(range(len(kernels)))
     assert all(places[read] < places[kernel.writes[0]] for kernel in kernels for read in kernel.reads)
+
+
+def loop(name, reads, write, **more):
+    """An instruction that fuses with loops."""
+    return Instruction(None, name, reads, (write,), LOOP, **more)
+
+
+def test_copies_that_undo_each_other_leave_each_element_where_it_is():
+    turned = [
+        loop("copy", (1,), 2, turn=(1, 0)),
+        loop("neg", (2,), 3, alike=(2,)),
+        loop("transpose", (3,), 4, turn=(1, 0)),
+    ]
+    (kernel,) = fuse(turned, {4})
+    assert kernel.reads == {1: True}
+    (kernel,) = fuse(turned[:2], {3})
+    assert kernel.reads == {1: False}
+
+
+def test_of_those_that_wait_for_a_buffer_the_last_takes_the_place_of_what_it_took_in():
+    chain = [
+        loop("mul", (1,), 2, alike=(1,)),
+        Instruction(None, "dot_general", (1,), (3,)),
+        loop("exp", (1,), 4, alike=(1,)),
+        loop("add", (2, 5), 6, alike=(2, 5)),
+    ]
+    kernels = fuse(chain, {3, 4, 6})
+    assert [kernel.name for kernel in schedule(kernels, [5, 1])] == ["add", "dot_general", "exp"]
+
+
+def test_depth_first_follows_the_first_result_to_its_end():
+    kernels = [Kernel(None, "op", {1: False}, (2,)), Kernel(None, "op", {2: False, 3: False}, (4,))]
+    assert list(depth_first(kernels, [4, 2])) == [1, 2, 3, 4]
+
+
+def test_a_heap_counts_time_in_buffers_that_come_and_go():
+    long = [Life(0, 64, 0, 9), Life(1, 64, 10, 19)]
+    busy = [Life(2 + i, 64, 12, 13) for i in range(3)]
+    assert _ticks([*long, *busy])[0] == (0, 1)
+    assert _ticks([*long, *busy])[1] == (2, 9)
+
+
+@pytest.mark.parametrize("batch", [(), (1,), (2,)])
+@pytest.mark.parametrize("free", [(4,), (8, 4)])
+def test_a_product_copies_the_operands_that_xla_copies(batch, free):
+    dims = "xyz"[: len(free)]
+    letters = "e" * len(batch)
+    step = lambda w, x: jnp.einsum(f"{letters}df,{letters}{dims}d->{letters}f{dims}", w, x)  # noqa: E731
+    args = array(*batch, 64, 128), array(*batch, *free, 64)
+    assert report(step, *args, donate=False).temporary_bytes == xla_temporaries(step, *args)

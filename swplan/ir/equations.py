@@ -1,0 +1,34 @@
+"""What the reader takes from JAX equations as plain values: literals, the parts of a scan, params to compare."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+
+def params_key(params: Any) -> Any:
+    """Params as something hashable; objects without a value of their own count by identity."""
+    return tuple((name, _hashable(params[name])) for name in sorted(params))
+
+
+def _hashable(x: Any) -> Any:
+    try:
+        hash(x)
+    except TypeError:
+        return repr(x) if isinstance(x, (list, dict, np.ndarray)) else id(x)
+    return (type(x).__name__, x)
+
+
+def literal(atom: Any) -> Any:
+    """The value of a literal, with the dtype that the jaxpr gives it (Python scalars carry none)."""
+    dtype = atom.aval.dtype
+    return atom.val if str(dtype).startswith("key") else np.asarray(atom.val, dtype)
+
+
+def scan_parts(params: Any) -> tuple[int, int]:
+    """How many operands of a scan are constants and how many carries; jax 0.12 keeps them in a tree."""
+    if "num_consts" in params:
+        return params["num_consts"], params["num_carry"]
+    consts, carries, _ = params["ft_in"].unpack()
+    return len(consts), len(carries)
