@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from swplan.ir.device import Compute, DeviceOp, DeviceProgram, Move
+from swplan.passes.xla import Xla
 
 LOOP, LIBRARY, WHOLE = "loop", "library", "whole"
 
@@ -62,6 +63,7 @@ class Lowering:
     """
 
     program: DeviceProgram
+    xla: Xla
     root: dict[int, int] = field(default_factory=dict)
     sizes: dict[int, int] = field(default_factory=dict)
     likes: dict[int, int] = field(default_factory=dict)

@@ -16,6 +16,7 @@ from swplan.passes.buffers import Kernel, copy_first, fuse, overwritten, schedul
 from swplan.passes.heap import Life, heap_bytes, outside_holes, peak_position
 from swplan.passes.instructions import Lowering
 from swplan.passes.lowering import lower
+from swplan.passes.xla import XLA_0_10, Xla
 
 ALIGNMENT_BYTES = 64  # of every buffer: XLA's `cpu::MinAlign`
 LARGEST = 20
@@ -72,7 +73,7 @@ class _Run:
     ends: tuple[int, ...]
 
 
-def peak_memory(program: DeviceProgram, graph: Graph, *, in_order: bool = False) -> MemoryReport:
+def peak_memory(program: DeviceProgram, graph: Graph, *, in_order: bool = False, xla: Xla = XLA_0_10) -> MemoryReport:
     """Predicts what XLA's buffer assignment holds on one device at the peak.
 
     Args:
@@ -80,8 +81,9 @@ def peak_memory(program: DeviceProgram, graph: Graph, *, in_order: bool = False)
       graph: the program that it was partitioned from, for the names of its inputs.
       in_order: ops run in the order of the program, where what is recomputed stays where it is needed; otherwise in
       the order that XLA makes of it on a CPU, which drops the barriers that hold it there.
+      xla: the version that compiles the program, if not in that order.
     """
-    work = lower(program)
+    work = lower(program, XLA_0_10 if in_order else xla)
     lives, kernels = _temporaries(work, program, in_order)
     live_bytes, at = peak_position(lives, len(kernels))
     temporary_bytes = max(live_bytes, heap_bytes(lives))
@@ -136,9 +138,16 @@ def _holes(work: Lowering, order: Sequence[Kernel], places: Mapping[int, int]) -
     made = {buffer: position for position, kernel in enumerate(order) for buffer in kernel.writes}
     last = {buffer: position for position, kernel in enumerate(order) for buffer in kernel.reads}
     spans = [
-        (new, last.get(old, -1) + 1 if old != new else 0, made[new] - 1) for old, new in places.items() if new in made
+        (new, _free_from(work, order, old, last.get(old, -1)) if old != new else 0, made[new] - 1)
+        for old, new in places.items()
+        if new in made
     ]
     return [_life(work, new, start, end) for new, start, end in spans if start <= end]
+
+
+def _free_from(work: Lowering, order: Sequence[Kernel], old: int, last: int) -> int:
+    """When the place of a buffer may be written: by its last reader, if that may write over what it reads."""
+    return last if work.xla.inputs_in_place and last >= 0 and order[last].reads[old] else last + 1
 
 
 def _body(work: Lowering, body: DeviceRegion, carries: int) -> _Run:

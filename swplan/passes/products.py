@@ -98,13 +98,17 @@ def select_and_scatter(work: Lowering, op: Compute, producers: dict[int, DeviceO
 def move(work: Lowering, op: Move) -> list[Instruction]:
     """A gather or scatter runs on values whose split dim is the major one, an all-to-all on separate parts."""
     source, result, kind = work.of(op.operands[0]), op.results[0], op.step.kind
+    if kind == "slice" and work.xla.keeps_barriers:
+        return _between_barriers(work, op, source)
     if kind in ("slice", "mask"):
         return [Instruction(op, kind, (source,), (result,), LOOP, False, alike(work, op), wide(work, op))]
     if kind == "all_to_all":
         return _all_to_all(work, op, source)
     shape = work.program.values[result].aval.shape
     order = [op.step.dim, *(dim for dim in range(len(shape)) if dim != op.step.dim)]
-    if kind == "all_reduce" or in_order(order, shape):
+    if kind == "all_reduce":
+        return [Instruction(op, kind, (source,), (result,), alike=(source,) if work.xla.sums_in_place else ())]
+    if in_order(order, shape):
         return [Instruction(op, kind, (source,), (result,))]
     made, read = _turned(work, op, op.operands[0], order, {})
     turned = work.copies[result, shape, tuple(order)] = work.new(result, work.bytes(result))
@@ -112,6 +116,17 @@ def move(work: Lowering, op: Move) -> list[Instruction]:
         *made,
         Instruction(op, kind, (read,), (turned,)),
         Instruction(op, "copy", (turned,), (result,), LOOP, wide=(turned,)),
+    ]
+
+
+def _between_barriers(work: Lowering, op: Move, source: int) -> list[Instruction]:
+    """A slice that fuses with nothing. A barrier takes its turn among instructions, and needs no memory."""
+    result = op.results[0]
+    turn, made = work.new(result, 0), work.new(result, work.bytes(result))
+    return [
+        Instruction(op, "barrier", (source,), (turn,)),
+        Instruction(op, "slice", (source, turn), (made,)),
+        Instruction(op, "barrier", (made,), (result,), alike=(made,)),
     ]
 
 

@@ -20,6 +20,7 @@ from swplan.ir.graph import Graph
 from swplan.passes.fusion import fused_values
 from swplan.passes.memory import MemoryReport, peak_memory
 from swplan.passes.partition import partition
+from swplan.passes.xla import XLA_0_10, Xla
 from swplan.search.decisions import DecisionGraph, decision_graph
 from swplan.search.fold import Folded, fold
 from swplan.search.lifetime import Moment, moments
@@ -30,15 +31,13 @@ from swplan.search.space import Option, Space, least_usage, lower_bound, problem
 
 Progress = Callable[[int, int, str], None]
 Pins = Mapping[int, tuple[Option, ...]]
-TIGHTENINGS = 4
-SEEDS = 2
+TIGHTENINGS, SEEDS = 4, 2
 LIMITLESS = 1e30
 REFINED = 8
 """Meshes of more than two axes solved if none of fewer fits, else half as many; others count with their bounds."""
 INTERESTING = 1.02
 """A mesh all plans of which cost this many times the best one is not solved: it would not even be a runner-up."""
-MESH_LIMIT_S = 6.0
-"""Most time for one mesh."""
+MESH_LIMIT_S = 6.0  # most time for one mesh
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +50,7 @@ class Subject:
       folded: its folded decisions.
       fused: values that never reach memory.
       moments: points of the step at which memory may be short.
+      xla: what compiles the program, if the target is `host`.
     """
 
     graph: Graph
@@ -58,6 +58,7 @@ class Subject:
     folded: Folded
     fused: frozenset[int]
     moments: tuple[Moment, ...]
+    xla: Xla = XLA_0_10
 
     @property
     def decisions(self) -> DecisionGraph:
@@ -66,7 +67,7 @@ class Subject:
 
     def peak(self, program: DeviceProgram) -> MemoryReport:
         """Peak memory; on `host` as XLA schedules for a CPU, elsewhere in the order of the program."""
-        return peak_memory(program, self.graph, in_order=self.cluster.chip.name != "host")
+        return peak_memory(program, self.graph, in_order=self.cluster.chip.name != "host", xla=self.xla)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,11 +101,10 @@ class Found:
     meshes: int
 
 
-def subject(graph: Graph, cluster: Cluster) -> Subject:
+def subject(graph: Graph, cluster: Cluster, xla: Xla = XLA_0_10) -> Subject:
     """Prepares a program for planning on a cluster."""
-    folded = fold(decision_graph(graph))
-    fused = fused_values(graph)
-    return Subject(graph=graph, cluster=cluster, folded=folded, fused=fused, moments=moments(folded, fused))
+    folded, fused = fold(decision_graph(graph)), fused_values(graph)
+    return Subject(graph=graph, cluster=cluster, folded=folded, fused=fused, moments=moments(folded, fused), xla=xla)
 
 
 def find(
