@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from swplan.ir.device import Compute, DeviceOp, DeviceProgram, Move
-from swplan.passes.instructions import LOOP, WHOLE, Instruction, Lowering, alike, in_order, wide
+from swplan.passes.instructions import BARRED, LOOP, WHOLE, Instruction, Lowering, alike, in_order, wide
 
 _PARTS = 8  # of an all-to-all that are told apart
 _FUSED_PARTS = 4  # joined inside of a reader: seen with 4 parts, not with 8 (jaxlib 0.10.2)
@@ -106,9 +106,7 @@ def move(work: Lowering, op: Move) -> list[Instruction]:
         return _all_to_all(work, op, source)
     shape = work.program.values[result].aval.shape
     order = [op.step.dim, *(dim for dim in range(len(shape)) if dim != op.step.dim)]
-    if kind == "all_reduce":
-        return [Instruction(op, kind, (source,), (result,), alike=(source,) if work.xla.sums_in_place else ())]
-    if in_order(order, shape):
+    if kind == "all_reduce" or in_order(order, shape):
         return [Instruction(op, kind, (source,), (result,))]
     made, read = _turned(work, op, op.operands[0], order, {})
     turned = work.copies[result, shape, tuple(order)] = work.new(result, work.bytes(result))
@@ -124,8 +122,8 @@ def _between_barriers(work: Lowering, op: Move, source: int) -> list[Instruction
     result = op.results[0]
     turn, made = work.new(result, 0), work.new(result, work.bytes(result))
     return [
-        Instruction(op, "barrier", (source,), (turn,)),
-        Instruction(op, "slice", (source, turn), (made,)),
+        Instruction(op, "barrier", (source,), (turn,), BARRED),
+        Instruction(op, "slice", (source, turn), (made,), BARRED),
         Instruction(op, "barrier", (made,), (result,), alike=(made,)),
     ]
 

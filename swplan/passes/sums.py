@@ -119,5 +119,4 @@ def _merge(members: list[Instruction]) -> Instruction:
         members[0],
         reads=tuple(v for one in members for v in one.reads),
         writes=tuple(v for one in members for v in one.writes),
-        alike=tuple(v for one in members for v in one.alike),
     )

@@ -16,15 +16,13 @@ class Xla:
       name: the oldest jaxlib that does so.
       keeps_barriers: an optimization barrier holds until instructions are in order: nothing is fused across it. Else it
         is dropped first (openxla/xla: where `CpuCompiler` runs `OptimizationBarrierExpander`).
-      sums_in_place: an all-reduce may write over its operands.
     """
 
     name: str
     keeps_barriers: bool
-    sums_in_place: bool
     results_first: bool
     inputs_in_place: bool
 
 
-XLA_0_10 = Xla(name="0.10.2", keeps_barriers=False, sums_in_place=False, results_first=False, inputs_in_place=False)
-XLA_0_12 = Xla(name="0.12.0", keeps_barriers=True, sums_in_place=True, results_first=True, inputs_in_place=True)
+XLA_0_10 = Xla(name="0.10.2", keeps_barriers=False, results_first=False, inputs_in_place=False)
+XLA_0_12 = Xla(name="0.12.0", keeps_barriers=True, results_first=True, inputs_in_place=True)
