@@ -133,9 +133,11 @@ def test_the_report_adds_up_and_names_what_is_large():
     assert ".py" in found.peak_op
 
 
-def test_large_programs_take_linear_time():
+def seconds(layers):
+    """What the prediction for so many layers takes."""
+
     def step(x):
-        for _ in range(4000):
+        for _ in range(layers):
             x = jnp.tanh(x @ x) * 0.5
         return x
 
@@ -143,7 +145,11 @@ def test_large_programs_take_linear_time():
     program = partition(graph, (1,), choices_of(graph, REPLICATED, (1,)))
     start = time.process_time()
     peak_memory(program, graph)
-    assert time.process_time() - start < 2
+    return time.process_time() - start
+
+
+def test_large_programs_take_linear_time():
+    assert seconds(4000) < 10 * seconds(1000)  # 16 times as long if it grew with the square
 
 
 @pytest.mark.parametrize(
