@@ -40,7 +40,10 @@ class Compute:
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """A step of a resharding: a collective, or a local slice or mask. `reader` is the op for which it is done."""
+    """A step of a resharding: a collective, or a local slice or mask. `reader` is the op for which it is done.
+
+    `again`: the backward pass repeats what the forward pass did, so that nothing is held between them.
+    """
 
     step: Step
     operands: tuple[int, ...]
@@ -48,6 +51,7 @@ class Move:
     reader: str
     source: str
     stage: str
+    again: bool = False
 
     @property
     def is_collective(self) -> bool:

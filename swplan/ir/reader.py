@@ -18,7 +18,7 @@ from swplan.ir.folding import folded, inline, note_uniform, trip_count, unchange
 from swplan.ir.graph import Aval, Op, Region
 from swplan.ir.ops import OpSpec, rule_of
 from swplan.ir.rule import Rule
-from swplan.ir.source import source_line, stage_of
+from swplan.ir.source import is_recomputed, source_line, stage_of
 
 CALLS = {
     "jit": "jaxpr", "pjit": "jaxpr", "closed_call": "call_jaxpr", "core_call": "call_jaxpr", "call": "call_jaxpr",
@@ -51,6 +51,7 @@ class Reader:
     gradients: set[int] = field(default_factory=set)
     scope: Scope = field(default_factory=Scope)
     inherited: str = ""
+    recomputed: set[int] = field(default_factory=set)
     uniform: dict[int, int] = field(default_factory=dict)
 
     def stage(self, eqn: Any, operands: Sequence[int]) -> str:
@@ -116,12 +117,20 @@ class Reader:
         name = eqn.primitive.name
         if name in CALLS:
             body = CALLS[name] if CALLS[name] in eqn.params else "jaxpr"
-            return self.read_closed(eqn.params[body], operands)
+            return self.call(eqn, eqn.params[body], operands)
         if name in IDENTITIES:
             return operands
         if name in STRUCTURED:
             return STRUCTURED[name](self, eqn, operands)
         return self._simplified(eqn, operands) or self.plain(eqn, operands)
+
+    def call(self, eqn: Any, jaxpr: Any, operands: list[int]) -> list[int]:
+        """Reads what an equation calls; equations in there do not say that the call is a part of the backward pass."""
+        before = self.inherited
+        self.inherited = "backward" if self.stage(eqn, ()) == "backward" else before
+        results = self.read_closed(jaxpr, operands)
+        self.inherited = before
+        return results
 
     def _simplified(self, eqn: Any, operands: list[int]) -> list[int] | None:
         """The result of an equation that need not run."""
@@ -169,6 +178,8 @@ class Reader:
         stage = self.stage(eqn, operands)
         if stage == "optimizer":
             self.gradients.update(results)
+        elif is_recomputed(eqn):
+            self.recomputed.update(results)
         return Op(
             eqn.primitive.name,
             tuple(operands),
@@ -283,7 +294,7 @@ def _checkpoint(reader: Reader, eqn: Any, operands: list[int]) -> Sequence[int]:
     scope = reader.scope
     seen, sealed = scope.seen, scope.sealed
     scope.seen, scope.sealed = {}, True
-    results = reader.read_closed(eqn.params["jaxpr"], operands)
+    results = reader.call(eqn, eqn.params["jaxpr"], operands)
     scope.seen, scope.sealed = seen, sealed
     return results
 

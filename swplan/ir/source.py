@@ -33,3 +33,9 @@ def stage_of(eqn: Any, follows_gradient: bool) -> str:
     if "transpose(" in str(eqn.source_info.name_stack):
         return "backward"
     return "optimizer" if follows_gradient else "forward"
+
+
+def is_recomputed(eqn: Any) -> bool:
+    """Whether an equation of the backward pass computes a value of the forward pass once more."""
+    name = str(eqn.source_info.name_stack)
+    return "rematted_computation" in name and "transpose(" not in name.rpartition("rematted_computation")[2]

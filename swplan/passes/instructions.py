@@ -61,10 +61,12 @@ class Lowering:
       root: a value that is another one under a new shape -> that one.
       sizes: bytes of buffers that are no value of the program.
       likes: such a buffer -> the value that it is a copy of, or stands for.
+      any_order: products and exchanges read dims in any order, without copies that put them in theirs.
     """
 
     program: DeviceProgram
     xla: Xla
+    any_order: bool = False
     root: dict[int, int] = field(default_factory=dict)
     sizes: dict[int, int] = field(default_factory=dict)
     likes: dict[int, int] = field(default_factory=dict)

@@ -30,9 +30,9 @@ from swplan.passes.xla import Xla
 _BITCASTS = {"reshape", "squeeze", "expand_dims", "copy", "name", "stop_gradient", "sharding_constraint"}
 
 
-def lower(program: DeviceProgram, xla: Xla) -> Lowering:
-    """The instructions of a whole program."""
-    work = Lowering(program, xla)
+def lower(program: DeviceProgram, xla: Xla, *, any_order: bool = False) -> Lowering:
+    """The instructions of a whole program; with `any_order`, of a target that copies nothing to reorder its dims."""
+    work = Lowering(program, xla, any_order)
     _region(work, program.top, None)
     return work
 

@@ -83,10 +83,10 @@ def peak_memory(program: DeviceProgram, graph: Graph, *, in_order: bool = False,
       the order that XLA makes of it on a CPU, which drops the barriers that hold it there.
       xla: the version that compiles the program, if not in that order.
     """
-    work = lower(program, XLA_0_10 if in_order else xla)
+    work = lower(program, XLA_0_10 if in_order else xla, any_order=in_order)
     lives, kernels = _temporaries(work, program, in_order)
     live_bytes, at = peak_position(lives, len(kernels))
-    temporary_bytes = max(live_bytes, heap_bytes(lives))
+    temporary_bytes = live_bytes if in_order else max(live_bytes, heap_bytes(lives))
     arguments = {value: work.bytes(value) for value in program.top.inputs}
     results = {v: work.bytes(v) for i, v in enumerate(program.top.outputs) if i not in program.aliases}
     temporaries = [(life.buffer, life.bytes) for life in lives if life.start <= at <= life.end]
@@ -127,6 +127,8 @@ def _temporaries(work: Lowering, program: DeviceProgram, in_order: bool) -> tupl
     written = copy_first(kernels, copies)
     order = list(written) if in_order else schedule(written, inputs)
     run = _run(work, order, _lives(work, order, outputs, {*inputs, *outputs}))
+    if in_order:
+        return list(run.lives), run.kernels
     replaced = {new for _, new in pairs}
     places = dict(pairs) | {new: new for new in outputs if new not in inputs and new not in replaced}
     holes = [_in_time(run, hole) for hole in _holes(work, order, places)]

@@ -2,7 +2,8 @@
 
 Each op takes its operands in the layouts that its strategy asks for. A value that is not there in that layout is
 resharded from the copy that was decided on for it, once for each layout, in the scope where the value is defined: so no
-collective runs twice for the same thing, or in a loop for something that does not change there.
+collective runs twice for the same thing, or in a loop for something that does not change there. Only what the backward
+pass reads again (`ir/again.py`) is exchanged again for it, which holds less in between.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+from swplan.ir.again import is_later, read_again
 from swplan.ir.device import Compute, DeviceOp, DeviceProgram, DeviceRegion, DeviceValue, Loop, Move
 from swplan.ir.graph import Aval, Graph, Op, Region
 from swplan.ir.layout import Layout, Step, local_shape, replicated, reshard, shift
@@ -39,6 +41,8 @@ class _Partitioner:
     choices: Choices
     values: list[DeviceValue] = field(default_factory=list)
     homes: dict[int, _Home] = field(default_factory=dict)
+    again: Mapping[int, int] = field(default_factory=dict)
+    later: dict[int, _Home] = field(default_factory=dict)
     scope: _Scope = field(default_factory=_Scope)
     made: dict[int, Op] = field(default_factory=dict)
 
@@ -58,20 +62,38 @@ class _Partitioner:
     def fetch(self, value: int, layout: Layout, reader: Op | None = None) -> int:
         """The local value in this layout, resharded where it is defined if it does not exist yet."""
         home = self.homes[value]
-        if layout in home.versions:
-            return home.versions[layout]
-        if value in self.made:
+        if value in self.made and layout not in home.versions:
             return self._make_again(value, home, layout, reader)
         copy = self.choices.get(("copy", value), home.base)
+        if reader is not None and is_later(reader) and value in self.again and value not in self.made:
+            return self._fetch_again(value, copy, layout, reader)
         return self._move(value, home, reshard(home.base, copy) + reshard(copy, layout), layout, reader)
 
-    def _move(self, value: int, home: _Home, steps: tuple[Step, ...], target: Layout, reader: Op | None) -> int:
+    def _fetch_again(self, value: int, copy: Layout, layout: Layout, reader: Op) -> int:
+        """The same for the backward pass, from the copy on."""
+        if value not in self.later:
+            self.later[value] = _Home(self.homes[value].scope, copy, {copy: self.fetch(value, copy)})
+        second = self.choices.get(("again", value), copy)
+        steps = reshard(copy, second) + reshard(second, layout)
+        return self._move(value, self.later[value], steps, layout, reader, again=True)
+
+    def _move(
+        self,
+        value: int,
+        home: _Home,
+        steps: tuple[Step, ...],
+        target: Layout,
+        reader: Op | None,
+        again: bool = False,
+    ) -> int:
         """Goes the steps that are left from the last layout on the way in which the value exists."""
+        if target in home.versions:
+            return home.versions[target]
         reached = max((i + 1 for i, step in enumerate(steps) if step.after in home.versions), default=0)
         name, line, stage = (reader.primitive, reader.source, reader.stage) if reader else ("return", "", "optimizer")
         for step in steps[reached:]:
             result = self.new(value, step.after)
-            home.scope.ops.append(Move(step, (home.versions[step.before],), (result,), name, line, stage))
+            home.scope.ops.append(Move(step, (home.versions[step.before],), (result,), name, line, stage, again))
             home.versions[step.after] = result
         return home.versions[target]
 
@@ -152,7 +174,7 @@ def partition(graph: Graph, sizes: tuple[int, ...], choices: Choices) -> DeviceP
       sizes: sizes of the mesh axes.
       choices: a strategy for every op and a layout for every variable, by the keys of `search.decisions`.
     """
-    work = _Partitioner(graph, sizes, choices)
+    work = _Partitioner(graph, sizes, choices, again=read_again(graph))
     whole = replicated(len(sizes))
     inputs = tuple(work.define(value, choices["input", value]) for value in graph.top.inputs)
     constants = {

@@ -32,7 +32,7 @@ def _turned(
     if isinstance(made, Compute) and made.op.primitive == "transpose" and value not in work.root:
         value, order = made.operands[0], [made.op.params["permutation"][dim] for dim in order]
     shape = work.program.values[value].aval.shape
-    if in_order(order, shape):
+    if work.any_order or in_order(order, shape):
         return [], work.of(value)
     key = (work.of(value), tuple(shape), tuple(order))
     if key in work.copies:
@@ -106,7 +106,7 @@ def move(work: Lowering, op: Move) -> list[Instruction]:
         return _all_to_all(work, op, source)
     shape = work.program.values[result].aval.shape
     order = [op.step.dim, *(dim for dim in range(len(shape)) if dim != op.step.dim)]
-    if kind == "all_reduce" or in_order(order, shape):
+    if kind == "all_reduce" or work.any_order or in_order(order, shape):
         return [Instruction(op, kind, (source,), (result,))]
     made, read = _turned(work, op, op.operands[0], order, {})
     turned = work.copies[result, shape, tuple(order)] = work.new(result, work.bytes(result))

@@ -44,11 +44,28 @@ def _is_update(output: int, source: int, producers: Mapping[int, Op], graph: Gra
     return False
 
 
+def settle_stages(graph: Graph) -> Graph:
+    """The same graph, in which what only the optimizer reads (decayed moments, schedules) is a part of it."""
+    elsewhere = set(graph.top.outputs)
+    ops: list[Op] = []
+    for op in reversed(graph.top.ops):
+        if op.stage == "forward" and elsewhere.isdisjoint(op.results):
+            op = replace(op, stage="optimizer")
+        if op.stage != "optimizer":
+            elsewhere.update(reads(op))
+        ops.append(op)
+    return replace(graph, top=replace(graph.top, ops=tuple(reversed(ops))))
+
+
 def assign_roles(graph: Graph) -> Graph:
-    """The same graph with a role for every input, constant, and value that the backward pass computes."""
+    """The same graph with a role for every input, constant, and value that the backward pass computes.
+
+    Roles that it has already stay: the reader knows what the backward pass computes once more.
+    """
     roles: dict[int, str] = {value: "constant" for value in graph.constants}
     for op, _ in walk(graph.top):
-        roles.update(dict.fromkeys(op.results, "gradient" if op.stage == "backward" else "activation"))
+        role = "gradient" if op.stage == "backward" else "activation"
+        roles.update({value: graph.roles.get(value, role) for value in op.results})
     state = {graph.top.inputs[position] for position in graph.aliases.values()}
     used = _ancestors(graph)
     for value in graph.top.inputs:

@@ -6,6 +6,7 @@ It decides nothing. What it binds is what was priced.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import jax.numpy as jnp
@@ -51,7 +52,7 @@ class _Interpreter:
 
     def results(self, op: Any, env: dict[int, Any], operands: list[Any]) -> Sequence[Any]:
         if isinstance(op, Move):
-            return [apply_step(op.step, operands[0], self.names, self.program.sizes)]
+            return [apply_move(op, operands[0], self.names, self.program.sizes)]
         if isinstance(op, Loop):
             return getattr(self, f"loop_{op.op.kind}")(op, env, operands)
         return self.compute(op, operands)
@@ -112,9 +113,25 @@ class _Interpreter:
         return lax.switch(operands[0].astype(jnp.int32), branches)
 
 
+def apply_move(move: Move, x: Any, names: Sequence[str], sizes: Sequence[int]) -> Any:
+    """A move; one that is done again is done on the value with one more dim, or XLA would find it equal to the first."""
+    step = move.step
+    if not (move.again and move.is_collective):
+        return apply_step(step, x, names, sizes)
+    if step.kind == "all_gather":
+        parts = lax.all_gather(jnp.expand_dims(x, step.dim), _along(step, names), axis=step.dim, tiled=True)
+        return lax.collapse(parts, step.dim, step.dim + 2)
+    beside = replace(step, dim=step.dim + 1, source_dim=step.source_dim + 1)
+    return jnp.squeeze(apply_step(beside, jnp.expand_dims(x, 0), names, sizes), 0)
+
+
+def _along(step: Step, names: Sequence[str]) -> tuple[str, ...]:
+    return tuple(names[a] for a in step.axes)
+
+
 def apply_step(step: Step, x: Any, names: Sequence[str], sizes: Sequence[int]) -> Any:
     """One step of a resharding on one device's part."""
-    return _STEPS[step.kind](step, x, tuple(names[a] for a in step.axes), [sizes[a] for a in step.axes])
+    return _STEPS[step.kind](step, x, _along(step, names), [sizes[a] for a in step.axes])
 
 
 def _slice(step: Step, x: Any, names: tuple[str, ...], sizes: list[int]) -> Any:

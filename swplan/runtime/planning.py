@@ -24,7 +24,7 @@ from swplan.search.pricing import Pricer
 from swplan.search.space import domain
 
 SMALL = 20_000
-"""Decisions up to which three axes are searched by default, and runners-up are measured exactly."""
+"""Decisions up to which the memory of what does not fit is measured exactly."""
 
 
 def make_plan(
@@ -203,7 +203,7 @@ def _classic(prepared: Subject, name: str) -> Alternative:
 
 
 def _unlimited(prepared: Subject, name: str, placement: Placement, pins: Any) -> Alternative:
-    candidate = price_unlimited(prepared, placement, pins)
+    candidate = price_unlimited(prepared, placement, pins, exactly=len(prepared.decisions.nodes) <= SMALL)
     over = candidate.memory_bytes - prepared.cluster.memory_bytes
     mesh = tuple((axis.name, axis.size) for axis in describe.axes_of(prepared, candidate))
     text = f"needs {candidate.memory_bytes / 2**30:.1f} GiB a device, {over / 2**30:.1f} GiB more than there are"

@@ -18,7 +18,7 @@ from swplan.errors import SwplanError, TraceError
 from swplan.ir.graph import Graph, Region
 from swplan.ir.reader import Reader, aval_of
 from swplan.passes.dce import eliminate_dead
-from swplan.passes.roles import assign_roles, state_positions
+from swplan.passes.roles import assign_roles, settle_stages, state_positions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,7 +105,7 @@ def trace(
     out_tree = jax.tree.structure(out_shapes)
     graph = Graph(
         avals=tuple(reader.avals),
-        roles={},
+        roles=dict.fromkeys(reader.recomputed, "activation"),
         top=Region(tuple(inputs), tuple(outputs), tuple(reader.scope.ops)),
         constants=reader.constants,
         aliases={},
@@ -113,7 +113,7 @@ def trace(
         output_names=_paths("out", out_shapes),
     )
     _check_count(step, len(jax.tree.leaves((dynamic, named))), len(inputs))
-    graph = eliminate_dead(graph)
+    graph = settle_stages(eliminate_dead(graph))
     found = _aliases(graph, (*dynamic, *named.values()), out_shapes, donate) if aliases is None else aliases
     graph = replace(graph, aliases=dict(found))
     in_tree = jax.tree.structure((dynamic, named))

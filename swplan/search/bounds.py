@@ -39,13 +39,15 @@ Found = tuple[list[int] | None, float, str]  # choice, bound (at or above its co
 class Search:
     """What limits a search: entries of a table, `time.monotonic()`, and the cost that is to be undercut.
 
-    `prices` of a unit of usage of each row are where to start, if it is known that rows bind.
+    `prices` of a unit of usage of each row are where to start, if it is known that rows bind. `enough` is the relative
+    gap with which the search is content where rows bind.
     """
 
     table_limit: int
     until: float
     ceiling: float
     prices: tuple[float, ...] = ()
+    enough: float = 0.0
 
 
 def by_reduction(network: Network, rows: Limits, search: Search) -> Found:
@@ -68,7 +70,7 @@ def _by_bounds(network: Network, rows: Limits, search: Search) -> Found:
     if best is None or (rows and best.choice is not None and not integer.fits(rows, best.choice)):
         best = _by_messages(network, rows, search)
     top = min(best.cost, search.ceiling)
-    if _proven(top, best.bound, rows):
+    if _proven(top, best.bound, rows, search.enough):
         return best.choice, best.bound, "bounds"
     search = replace(search, ceiling=top, prices=tuple(best.prices))  # none, if rows did not bind
     choice, bound, method = _remaining(network, rows, best.messages, search)
@@ -158,10 +160,11 @@ def _by_messages(network: Network, rows: Limits, search: Search) -> _Best:
         found = _small(elimination.restrict(network, kept), _restricted(rows, kept), reach >= top, search)
         best.bound = max(best.bound, min(low, top))
         gain, before, values = low - before, low, values * (0.7 if found is None else 1.5)
+        anchors = [] if found is None and best.choice else anchors
         if found is not None:
             best.improve(network, _full(found[0], kept), min(reach, found[1]))
         top = min(best.cost, search.ceiling)
-        if _proven(top, best.bound, rows) or time.monotonic() > search.until:
+        if _proven(top, best.bound, rows, search.enough) or time.monotonic() > search.until:
             break
         if found is not None and _stalled(found[1] - low if rows else gain, top - low, low):
             break
@@ -273,9 +276,9 @@ def _lagrangian(
     return integer.incumbent(network, rows, choices), bound, prices
 
 
-def _proven(cost: float, bound: float, rows: Limits) -> bool:
+def _proven(cost: float, bound: float, rows: Limits, enough: float = 0.0) -> bool:
     """Whether a bound is so near a cost that nothing need be done; prices cannot close the gap wholly."""
-    return bound >= cost or bound >= cost - ENOUGH * abs(cost) * bool(rows)
+    return bound >= cost or bound >= cost - max(ENOUGH, enough) * abs(cost) * bool(rows)
 
 
 def _better(network: Network, *choices: list[int] | None) -> list[int] | None:

@@ -96,10 +96,14 @@ def _entries(node: Node, name: str, width: int, sliced: bool) -> list[int]:
     return dims if len(node.aval.shape) > 1 else [REPLICATED, *dims]
 
 
-def price_unlimited(subject: Subject, placement: Placement, pins: dict[int, tuple[Option, ...]] | None) -> Candidate:
-    """The best plan on a mesh if memory were no limit, with the memory that it would take."""
+def price_unlimited(
+    subject: Subject, placement: Placement, pins: dict[int, tuple[Option, ...]] | None, *, exactly: bool
+) -> Candidate:
+    """The best plan on a mesh if memory were no limit, with the memory that it would take, as estimated or exactly."""
     area = space(subject.folded, Pricer(subject.cluster, placement, subject.graph, subject.fused), pins)
     solution, stated = solve_space(subject, area, LIMITLESS)
     candidate = candidate_of(area, solution, stated)
+    if not exactly:
+        return candidate
     program = partition(subject.graph, placement.sizes, candidate.choices)
     return replace(candidate, memory_bytes=subject.peak(program).peak_bytes)

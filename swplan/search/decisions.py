@@ -1,8 +1,9 @@
 """The decision graph: everything about a program that has to be decided, and which decisions touch.
 
 A node is an op (to choose: its strategy) or a variable (to choose: its layout). Variables are inputs, results, loop
-carries, scanned slices and stacked results, and the one copy of a value that several ops read. An edge is a
-value that goes from one to another and is resharded where their layouts differ. No mesh is known here yet.
+carries, scanned slices and stacked results, the one copy of a value that several ops read, and the copy of that copy
+that several ops of the backward pass read. An edge is a value that goes from one to another and is resharded where
+their layouts differ. No mesh is known here yet.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from swplan.ir.again import BACKWARD, read_again
 from swplan.ir.graph import Aval, Graph, Op, Region, reads
 
 Key = tuple[str, int]
@@ -64,10 +66,12 @@ def producer_key(op: Op) -> Key:
 class _Builder:
     graph: Graph
     readers: dict[int, int]
+    again: frozenset[int]
     nodes: list[Node] = field(default_factory=list)
     edges: list[Edge] = field(default_factory=list)
     origin: dict[int, tuple[int, int, int]] = field(default_factory=dict)
     scope: dict[int, int] = field(default_factory=dict)
+    copied: dict[int, int] = field(default_factory=dict)
 
     def variable(self, key: Key, value: int, count: int, pending: bool = False) -> int:
         """A node that chooses a layout for something with the shape of `value`."""
@@ -87,6 +91,8 @@ class _Builder:
         if value in self.graph.constants and not self.graph.avals[value].shape:
             return
         source, out, shift = self.origin[value]
+        if self.nodes[target].op is not None and self.nodes[target].op.stage == BACKWARD and value in self.copied:
+            source, out, shift = self.copied[value], 0, 0
         runs = self.scope[value] if count is None else count
         self.edges.append(Edge(source, out, target, slot, self.graph.avals[value], runs, shift, target_shift))
 
@@ -95,7 +101,16 @@ class _Builder:
         for op in region.ops:
             {"op": self.op, "scan": self.scan, "while": self.loop, "cond": self.cond}[op.kind](op, count)
 
+    def copy_again(self, value: int) -> None:
+        """A layout for what the backward pass reads of a value, from its first reader on."""
+        node = self.variable(("again", value), value, self.scope[value])
+        self.connect(value, node, 0)
+        self.copied[value] = node
+
     def op(self, op: Op, count: int) -> None:
+        for value in dict.fromkeys(op.operands) if op.stage == BACKWARD else ():
+            if value in self.again and value not in self.copied:
+                self.copy_again(value)
         self.nodes.append(Node(producer_key(op), count, op))
         node = len(self.nodes) - 1
         for slot, value in enumerate(op.operands):
@@ -181,7 +196,8 @@ def _readers(graph: Graph) -> dict[int, int]:
 
 def decision_graph(graph: Graph) -> DecisionGraph:
     """All decisions of a program, in program order."""
-    builder = _Builder(graph, _readers(graph))
+    again = frozenset(value for value, count in read_again(graph).items() if count > 1)
+    builder = _Builder(graph, _readers(graph), again)
     inputs = {}
     for value in graph.top.inputs:
         inputs[value] = builder.variable(("input", value), value, 1)

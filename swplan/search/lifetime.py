@@ -16,6 +16,9 @@ import numpy as np
 from swplan.search.decisions import DecisionGraph, Node
 from swplan.search.fold import Folded
 
+Value = tuple[int, int]
+"""A result of a node: the position of the node, and which of its results."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Moment:
@@ -55,33 +58,34 @@ def _moment(folded: Folded, spans: list, time: int, label: str) -> Moment:
 def _spans(decisions: DecisionGraph, fused: frozenset[int]) -> list[tuple[int, int, float, tuple[int, int]]]:
     """(first time, last time, bytes, (node, result)) of every value; time is the position of a node."""
     last: dict[tuple[int, int], int] = {}
-    copied: dict[int, int] = {}
+    copied: dict[tuple[int, int], int] = {}
     for edge in decisions.edges:
         source = (edge.source, edge.out)
         target = decisions.nodes[edge.target]
         last[source] = max(last.get(source, edge.source), edge.target)
-        if target.key[0] == "copy":
-            copied[edge.source] = edge.target
+        if target.key[0] in ("copy", "again"):
+            copied[source] = edge.target
     end = len(decisions.nodes)
     spans = []
     for position, node in enumerate(decisions.nodes):
         kept = node.key[0] in ("input", "constant")
         stop = lambda out, at=position: last.get((at, out), at)  # noqa: E731
         for out, size in enumerate(_sizes(node, decisions, fused)):
-            for first, final in _periods(position, stop(out), kept, copied, last, end) if size else ():
+            for first, final in _periods((position, out), end if kept else stop(out), copied, last) if size else ():
                 spans.append((first, final, size, (position, out)))
     return spans
 
 
-def _periods(position: int, stop: int, kept: bool, copied: Mapping[int, int], last: Mapping, end: int) -> list:
+def _periods(value: Value, stop: int, copied: Mapping[Value, int], last: Mapping[Value, int]) -> list[tuple[int, int]]:
     """From when to when a value is held. While a copy of it is alive the copy counts in its place."""
-    copy = copied.get(position)
-    if not kept:
-        return [(position, stop)] if copy is None else []
-    if copy is None:
-        return [(0, end)]
-    until = last.get((copy, 0), copy)
-    return [(0, copy - 1), (until + 1, end)] if copy > 0 else [(until + 1, end)]
+    first = value[0]
+    if value not in copied:
+        return [(first, stop)]
+    copy = until = copied[value]
+    inner: int | None = copy
+    while inner is not None:
+        until, inner = max(until, last.get((inner, 0), inner)), copied.get((inner, 0))
+    return [(start, end) for start, end in ((first, copy - 1), (until + 1, stop)) if start <= end]
 
 
 def _sizes(node: Node, decisions: DecisionGraph, fused: frozenset[int]) -> list[float]:

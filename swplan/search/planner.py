@@ -37,7 +37,10 @@ REFINED = 8
 """Meshes of more than two axes solved if none of fewer fits, else half as many; others count with their bounds."""
 INTERESTING = 1.02
 """A mesh all plans of which cost this many times the best one is not solved: it would not even be a runner-up."""
-MESH_LIMIT_S = 6.0  # most time for one mesh
+MESH_LIMIT_S = 60.0
+"""Most time for one mesh: a guard that no problem known comes near, since what runs into it may end differently."""
+ENOUGH = 0.005
+"""Gap to which a mesh on which memory binds is solved; the certificate states what is left of it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,10 +175,12 @@ class Hunt:
         self.excluded += [(screened[mesh.sizes][0], mesh) for mesh in order if screened[mesh.sizes][1] > capacity]
         chosen = fitting[:most]
         self.bound = min([self.bound, *(screened[mesh.sizes][0] for mesh in fitting[len(chosen) :])])
-        bounds = {
-            mesh: self.relax(mesh, screened[mesh.sizes][0], (i, 2 * len(chosen))) for i, mesh in enumerate(chosen)
-        }
-        tight = sorted((mesh for mesh in chosen if bounds[mesh] is not None), key=lambda mesh: bounds[mesh])
+        bounds: dict[Placement, float | None] = {}
+        for done, mesh in enumerate(chosen):
+            bounds[mesh] = self.relax(mesh, screened[mesh.sizes][0], (done, 2 * len(chosen)))
+            if bounds[mesh] is not None and self.best_s == np.inf:
+                self.look(mesh, bounds.pop(mesh), (done, 2 * len(chosen)))
+        tight = sorted((mesh for mesh, low in bounds.items() if low is not None), key=bounds.__getitem__)
         for done, mesh in enumerate(tight):
             self.look(mesh, bounds[mesh], (2 * len(chosen) - len(tight) + done, 2 * len(chosen)))
 
@@ -253,7 +258,7 @@ def solve_space(
     """The best choice on one mesh within a memory limit; none if all cost `worst_s` or more."""
     stated = problem(area, subject.moments, memory_bytes)
     left = MESH_LIMIT_S if deadline is None else max(1.0, min(MESH_LIMIT_S, deadline - time.monotonic()))
-    return solve(stated, time_limit_s=left, upper_bound=worst_s), stated
+    return solve(stated, time_limit_s=left, upper_bound=worst_s, enough=ENOUGH), stated
 
 
 def candidate_of(area: Space, solution: Solution, stated: Problem) -> Candidate:

@@ -82,6 +82,20 @@ def op_work(op: Op, graph: Graph, options: tuple[Strategy, ...], sizes: tuple[in
     )
 
 
+def held_bytes(
+    op: Op, graph: Graph, options: tuple[Strategy, ...], sizes: tuple[int, ...], fused: frozenset[int]
+) -> np.ndarray:
+    """Bytes that one device must hold while it runs an op, at least, for each strategy [S].
+
+    All operands and results of a product; of any other op, which may write over what it reads, the more of the two.
+    """
+    split = _split(op.rule, options, sizes)
+    reads = {v: graph.avals[v].bytes / n for v, n in zip(op.operands, split.operands, strict=True) if v not in fused}
+    writes = [graph.avals[v].bytes / n for v, n in zip(op.results, split.results, strict=True) if v not in fused]
+    read, written = sum(reads.values(), np.zeros(len(options))), sum(writes, np.zeros(len(options)))
+    return read + written if op.rule.work.unit == "matmul" else np.maximum(read, written)
+
+
 def _matmul(op: Op, graph: Graph, split: _Split) -> Matmul:
     size = {factor.name: factor.size for factor in op.rule.factors}
     local = [prod((size[name] / split.factors[name] for name in names), start=1.0) for names in op.rule.work.matmul]
@@ -115,6 +129,10 @@ class Pricer:
         """Seconds of one run of an op, for each strategy [S]."""
         work = op_work(op, self.graph, options, self.sizes, self.fused)
         return np.broadcast_to(np.asarray(time_s(work, self.cluster.chip), dtype=float), (len(options),))
+
+    def held(self, op: Op, options: tuple[Strategy, ...]) -> np.ndarray:
+        """Bytes that an op needs at least, for each strategy [S]."""
+        return held_bytes(op, self.graph, options, self.sizes, self.fused)
 
     def step_s(self, step: Step, aval: Aval) -> tuple[float, int]:
         """Seconds of one step of a resharding of a global value, and which algorithm carries it."""

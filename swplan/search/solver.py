@@ -81,12 +81,14 @@ def solve(
     time_limit_s: float | None = None,
     table_limit: int = 4_000_000,
     upper_bound: float = math.inf,
+    enough: float = 0.0,
 ) -> Solution:
     """The best choice, or the best one found within the time with a bound on all others.
 
     Tables of at most `table_limit` entries are held. The same problem gives the same solution, unless time runs out.
     If it is found that no choice costs less than `upper_bound`, the cost of something known, there is no choice in the
-    solution, its bound is at least `upper_bound`, and its method "bound".
+    solution, its bound is at least `upper_bound`, and its method "bound". A large problem with rows that bind is solved
+    no further than to the relative gap `enough`.
     """
     until = math.inf if time_limit_s is None else time.monotonic() + time_limit_s
     rows = tuple((row.usage, row.limit) for row in problem.rows if row.usage and row.limit < math.inf)
@@ -95,7 +97,7 @@ def solve(
         return Solution(choice=None, cost=math.inf, bound=math.inf, method="elimination")
     plan = elimination.order(network.sizes, network.scopes, table_limit=table_limit)
     if plan.left or plan.work > RAW_WORK:
-        search = Search(table_limit=table_limit, until=until, ceiling=upper_bound)
+        search = Search(table_limit=table_limit, until=until, ceiling=upper_bound, enough=enough)
         choice, bound, method = by_reduction(network, rows, search)
     else:
         choice, bound, method = by_elimination(network, rows, plan, until)

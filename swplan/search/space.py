@@ -67,8 +67,11 @@ def domain(node: Node, sizes: tuple[int, ...]) -> tuple[Option, ...]:
 
 
 def problem(space: Space, moments: tuple[Moment, ...] = (), memory_bytes: float = np.inf) -> Problem:
-    """Costs in seconds, and a row in bytes for every moment at which memory may be short."""
-    costs = tuple(_node_costs(space, cls) for cls in range(len(space.domains)))
+    """Costs in seconds, and a row in bytes for every moment at which memory may be short.
+
+    An op that alone needs more than there is cannot run so.
+    """
+    costs = tuple(_within(space, cls, memory_bytes, _node_costs(space, cls)) for cls in range(len(space.domains)))
     edges = []
     for edge, count in space.folded.edges:
         table = _edge_costs(space, edge)
@@ -85,6 +88,13 @@ def _node_costs(space: Space, cls: int) -> np.ndarray:
         return np.zeros(len(options))
     runs = sum(space.folded.decisions.nodes[member].count for member in space.folded.members[cls])
     return space.pricer.op_s(node.op, options) * runs
+
+
+def _within(space: Space, cls: int, memory_bytes: float, costs: np.ndarray) -> np.ndarray:
+    node = space.folded.representative(cls)
+    if node.op is None or memory_bytes == np.inf:
+        return costs
+    return np.where(space.pricer.held(node.op, space.domains[cls]) <= memory_bytes, costs, np.inf)
 
 
 def _edge_costs(space: Space, edge: Edge) -> np.ndarray:
