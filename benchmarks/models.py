@@ -34,8 +34,9 @@ from swplan.runtime.precise import chosen
 from swplan.runtime.trace import Program, trace
 from swplan.search.classics import CLASSICS
 from swplan.search.meshes import placements
-from swplan.search.planner import find, subject
+from swplan.search.planner import find
 from swplan.search.space import domain
+from swplan.search.subject import subject
 
 # Eight devices on which splitting pays even for tiny models: an op and a message cost next to nothing to start.
 CLUSTER = (

@@ -48,7 +48,8 @@ class Tensor(msgspec.Struct, frozen=True, kw_only=True):
 class Collective(msgspec.Struct, frozen=True, kw_only=True):
     """An exchange.
 
-    `bytes` is the local buffer of one run (the larger of input and output), `count` runs a step, `time_s` is of all runs.
+    `bytes` is the local buffer of one run (the larger of input and output), `count` runs a step, `time_s` is of all
+    runs.
     """
 
     kind: str

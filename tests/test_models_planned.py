@@ -11,7 +11,8 @@ from swplan.runtime.compiler import xla
 from swplan.runtime.precise import chosen
 from swplan.runtime.trace import trace
 from swplan.search.meshes import placements
-from swplan.search.planner import find, subject
+from swplan.search.planner import find
+from swplan.search.subject import subject
 
 CASES = {"models.mlp:tiny_plain": ("chosen", "random"), "models.gpt:tiny_scanned": ("fully_sharded",)}
 STEPS = 3

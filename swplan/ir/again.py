@@ -47,7 +47,7 @@ def _count(region: Region, counts: dict[int, int], others: set[int], made: set[i
 
 
 def _windows(region: Region, mixed: set[int]) -> Windows:
-    """For each value from outside that a region reads, in which passes; `mixed` are those that one loop reads in both."""
+    """In which passes a region reads each value from outside; `mixed` are those that one loop reads in both."""
     found: Windows = {}
     defined = set(region.inputs)
     for op in region.ops:

@@ -16,6 +16,7 @@ from jax import lax
 
 from swplan.ir.folding import folded, inline, note_uniform, trip_count, unchanged
 from swplan.ir.graph import Aval, Op, Region
+from swplan.ir.hashing import params_key
 from swplan.ir.ops import OpSpec, rule_of
 from swplan.ir.rule import Rule
 from swplan.ir.source import is_recomputed, source_line, stage_of
@@ -143,7 +144,7 @@ class Reader:
 
     def plain(self, eqn: Any, operands: list[int]) -> Sequence[int]:
         """An op without regions: found again if an equal one was read, put outside a loop if nothing in it changes."""
-        key = (eqn.primitive.name, tuple(operands), _params_key(eqn.params))
+        key = (eqn.primitive.name, tuple(operands), params_key(eqn.params))
         scope: Scope | None = self.scope
         while scope is not None:
             if key in scope.seen:
@@ -172,7 +173,7 @@ class Reader:
             tuple(self.avals[v] for v in results),
         )
         source = source_line(eqn)
-        key = (spec.primitive, spec.operands, spec.results, _params_key(eqn.params))
+        key = (spec.primitive, spec.operands, spec.results, params_key(eqn.params))
         if key not in self.rules:
             self.rules[key] = rule_of(spec, source)
         stage = self.stage(eqn, operands)
@@ -215,19 +216,6 @@ def _literal(atom: Any) -> Any:
     """The value of a literal, with the dtype that the jaxpr gives it (Python scalars carry none)."""
     dtype = atom.aval.dtype
     return atom.val if str(dtype).startswith("key") else np.asarray(atom.val, dtype)
-
-
-def _params_key(params: Any) -> Any:
-    """Params as something hashable; objects without a value of their own count by identity."""
-    return tuple((name, _hashable(params[name])) for name in sorted(params))
-
-
-def _hashable(x: Any) -> Any:
-    try:
-        hash(x)
-    except TypeError:
-        return repr(x) if isinstance(x, (list, dict, np.ndarray)) else id(x)
-    return (type(x).__name__, x)
 
 
 def _scan(reader: Reader, eqn: Any, operands: list[int]) -> Sequence[int]:

@@ -96,7 +96,10 @@ def select_and_scatter(work: Lowering, op: Compute, producers: dict[int, DeviceO
 
 
 def move(work: Lowering, op: Move) -> list[Instruction]:
-    """A gather or scatter runs on values whose split dim is the major one, an all-to-all on separate parts."""
+    """A gather or scatter runs on values whose split dim is the major one, an all-to-all on separate parts.
+
+    One that is done again gathers along a dim of its own, which is the major one as the value lies.
+    """
     source, result, kind = work.of(op.operands[0]), op.results[0], op.step.kind
     if kind == "slice" and work.xla.keeps_barriers:
         return _between_barriers(work, op, source)
@@ -108,7 +111,7 @@ def move(work: Lowering, op: Move) -> list[Instruction]:
     order = [op.step.dim, *(dim for dim in range(len(shape)) if dim != op.step.dim)]
     if kind == "all_reduce" or work.any_order or in_order(order, shape):
         return [Instruction(op, kind, (source,), (result,))]
-    made, read = _turned(work, op, op.operands[0], order, {})
+    made, read = ([], source) if op.again else _turned(work, op, op.operands[0], order, {})
     turned = work.copies[result, shape, tuple(order)] = work.new(result, work.bytes(result))
     return [
         *made,

@@ -6,7 +6,7 @@ from collections import Counter
 
 from swplan.passes.roles import parameter_values
 from swplan.search.decisions import Node
-from swplan.search.planner import Candidate, Subject
+from swplan.search.subject import Candidate, Subject
 
 
 def axis_names(subject: Subject, candidate: Candidate) -> tuple[str, ...]:

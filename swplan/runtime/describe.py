@@ -15,8 +15,8 @@ from swplan.ir.layout import JOIN, Layout, spec
 from swplan.passes.memory import MemoryReport
 from swplan.plan import Axis, Collective, Memory, OpCost, Tensor
 from swplan.runtime.axes import axis_names
-from swplan.search.planner import Candidate, Subject
 from swplan.search.pricing import Pricer, op_work
+from swplan.search.subject import Candidate, Subject
 
 
 def fingerprint(graph: Graph) -> str:

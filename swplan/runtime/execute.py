@@ -114,7 +114,7 @@ class _Interpreter:
 
 
 def apply_move(move: Move, x: Any, names: Sequence[str], sizes: Sequence[int]) -> Any:
-    """A move; one that is done again is done on the value with one more dim, or XLA would find it equal to the first."""
+    """A move; one that is done again is done with one more dim, or XLA would find it equal to the first."""
     step = move.step
     if not (move.again and move.is_collective):
         return apply_step(step, x, names, sizes)

@@ -19,9 +19,11 @@ from swplan.runtime.compiler import xla
 from swplan.runtime.trace import Program
 from swplan.search.classics import CLASSICS, classic, price_unlimited
 from swplan.search.decisions import decision_graph
-from swplan.search.planner import Found, Progress, Subject, find, subject
+from swplan.search.fitting import Found
+from swplan.search.planner import Progress, find
 from swplan.search.pricing import Pricer
 from swplan.search.space import domain
+from swplan.search.subject import Subject, subject
 
 SMALL = 20_000
 """Decisions up to which the memory of what does not fit is measured exactly."""
@@ -96,7 +98,7 @@ def _write(
         outputs=outputs,
         exchanges=exchanges,
         ops=ops,
-        memory=describe.memory_of(prepared.peak(found.program), graph, cluster.memory_bytes),
+        memory=describe.memory_of(found.memory, graph, cluster.memory_bytes),
         alternatives=alternatives,
         certificate=_certificate(prepared, found),
         precision=precision,

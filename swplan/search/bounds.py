@@ -18,6 +18,7 @@ from swplan.search import elimination, integer, reduction
 from swplan.search.dual import Dual, best_prices, charge, dearer, dual, priced, unit
 from swplan.search.elimination import Network, Order
 from swplan.search.integer import Limits
+from swplan.search.values import full, joined, restricted
 
 CHEAP_WORK = 100_000_000  # entries added: about a quarter of a second
 SMALL_WORK, SMALL_TABLE = 20_000_000, 1_000_000  # what one guess may take
@@ -91,8 +92,8 @@ def _remaining(network: Network, rows: Limits, messages: Dual, search: Search) -
     for part in parts:
         if search.ceiling < math.inf and time.monotonic() > search.until:
             return best, -math.inf, method
-        choice, bound, method = finish(elimination.restrict(network, part), _restricted(rows, part), search)
-        best, least = _better(network, best, _full(choice, part)), min(least, bound)
+        choice, bound, method = finish(elimination.restrict(network, part), restricted(rows, part), search)
+        best, least = _better(network, best, full(choice, part)), min(least, bound)
         cost = math.inf if best is None else elimination.evaluate(network, best)
         search = replace(search, ceiling=min(search.ceiling, cost))
     return best, least, method
@@ -156,13 +157,11 @@ def _by_messages(network: Network, rows: Limits, search: Search) -> _Best:
         best.messages.ascend(ROUNDS)
         low, top = best.messages.bound, min(best.cost, search.ceiling)
         reach = min(low + _margin(best.messages.above, values), top)
-        kept = _with(best.messages.within(reach), [*anchors, best.choice])
-        found = _small(elimination.restrict(network, kept), _restricted(rows, kept), reach >= top, search)
+        kept = joined(best.messages.within(reach), [*anchors, best.choice])
+        found = _small(elimination.restrict(network, kept), restricted(rows, kept), reach >= top, search)
         best.bound = max(best.bound, min(low, top))
         gain, before, values = low - before, low, values * (0.7 if found is None else 1.5)
-        anchors = [] if found is None and best.choice else anchors
-        if found is not None:
-            best.improve(network, _full(found[0], kept), min(reach, found[1]))
+        anchors = _after(best, anchors, found, kept, reach, network)
         top = min(best.cost, search.ceiling)
         if _proven(top, best.bound, rows, search.enough) or time.monotonic() > search.until:
             break
@@ -170,6 +169,16 @@ def _by_messages(network: Network, rows: Limits, search: Search) -> _Best:
             break
         best.reprice(rows, None if found is None else found[2])
     return best
+
+
+def _after(
+    best: _Best, anchors: list[list[int]], found: tuple | None, kept: list[np.ndarray], reach: float, network: Network
+) -> list[list[int]]:
+    """Takes in what a guess found; where it was too much work the anchors go, if there is a choice without them."""
+    if found is None:
+        return anchors if best.choice is None else []
+    best.improve(network, full(found[0], kept), min(reach, found[1]))
+    return anchors
 
 
 def _stalled(gain: float, gap: float, low: float) -> bool:
@@ -215,22 +224,6 @@ def _margin(above: Sequence[np.ndarray], values: float) -> float:
     return float(everything[min(int(values * len(above)), len(everything) - 1)])
 
 
-def _with(kept: Sequence[np.ndarray], choices: Sequence[list[int] | None]) -> list[np.ndarray]:
-    """The values kept and those of some choices."""
-    columns = np.array([choice for choice in choices if choice is not None], int).reshape(-1, len(kept)).T
-    return [np.union1d(values, more) for values, more in zip(kept, columns, strict=True)]
-
-
-def _full(choice: list[int] | None, kept: Sequence[np.ndarray]) -> list[int] | None:
-    """A choice among kept values as one among all."""
-    return None if choice is None else [int(values[x]) for values, x in zip(kept, choice, strict=True)]
-
-
-def _restricted(rows: Limits, kept: Sequence[np.ndarray]) -> Limits:
-    """The rows over the values `kept[v]` only."""
-    return [({v: vector[kept[v]] for v, vector in usage.items()}, limit) for usage, limit in rows]
-
-
 def _rest(network: Network, rows: Limits, search: Search) -> Found:
     """By elimination, if the tables can be held at all and its choice is within the rows; else by the program."""
     small = reduction.reduced(network, rows)
@@ -256,8 +249,8 @@ def by_elimination(network: Network, rows: Limits, plan: Order, until: float) ->
         return best, bound, "lagrangian" if prices.any() else "elimination"
     kept = _open(priced(network, rows, prices), plan, cost + charge(rows, prices))
     search = Search(table_limit=0, until=until, ceiling=cost)
-    better, proven, method = _rest(elimination.restrict(network, kept), _restricted(rows, kept), search)
-    return _better(network, best, _full(better, kept)), max(bound, proven), method
+    better, proven, method = _rest(elimination.restrict(network, kept), restricted(rows, kept), search)
+    return _better(network, best, full(better, kept)), max(bound, proven), method
 
 
 def _lagrangian(

@@ -19,9 +19,8 @@ from swplan.passes.roles import parameter_values
 from swplan.search.decisions import Node
 from swplan.search.fold import Folded
 from swplan.search.meshes import placements
-from swplan.search.planner import LIMITLESS, Candidate, Subject, candidate_of, solve_space
-from swplan.search.pricing import Pricer
 from swplan.search.space import Option, space
+from swplan.search.subject import LIMITLESS, Candidate, Subject, candidate_of, pricer_on, solve_space
 
 CLASSICS = ("data_parallel", "fully_sharded", "tensor_parallel")
 
@@ -100,7 +99,7 @@ def price_unlimited(
     subject: Subject, placement: Placement, pins: dict[int, tuple[Option, ...]] | None, *, exactly: bool
 ) -> Candidate:
     """The best plan on a mesh if memory were no limit, with the memory that it would take, as estimated or exactly."""
-    area = space(subject.folded, Pricer(subject.cluster, placement, subject.graph, subject.fused), pins)
+    area = space(subject.folded, pricer_on(subject, placement), pins)
     solution, stated = solve_space(subject, area, LIMITLESS)
     candidate = candidate_of(area, solution, stated)
     if not exactly:

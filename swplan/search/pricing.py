@@ -207,5 +207,10 @@ def _step_index(step: Step, axes: int) -> int:
 
 def layouts_of(op: Op, options: tuple[Strategy, ...], slot: int, *, result: bool) -> tuple[Layout, ...]:
     """The layout of one operand or result of an op under each of its strategies."""
+    return _layouts_of(op.rule, options, slot, result)
+
+
+@lru_cache(maxsize=65536)
+def _layouts_of(rule: Rule, options: tuple[Strategy, ...], slot: int, result: bool) -> tuple[Layout, ...]:
     of = result_layout if result else operand_layout
-    return tuple(of(op.rule, slot, strategy) for strategy in options)
+    return tuple(of(rule, slot, strategy) for strategy in options)

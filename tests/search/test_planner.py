@@ -16,9 +16,10 @@ from swplan.search.bruteforce import brute_force
 from swplan.search.decisions import decision_graph
 from swplan.search.fold import fold
 from swplan.search.meshes import candidate_meshes
-from swplan.search.planner import find, solve_space, subject
+from swplan.search.planner import find
 from swplan.search.pricing import Pricer
 from swplan.search.space import problem, space
+from swplan.search.subject import solve_space, subject
 
 LIMIT = 300_000
 

@@ -1,0 +1,97 @@
+"""The last step of the search: the cheapest candidate whose device program fits the memory, where nothing is estimated.
+
+The rows of the search know when values live, not what exchanges and readers hold for a moment. So the peak of the
+finished program decides; a candidate that is too large is solved again within less, and stands in line again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from swplan.ir.device import DeviceProgram
+from swplan.passes.memory import MemoryReport
+from swplan.passes.partition import partition
+from swplan.search.space import space
+from swplan.search.subject import ENOUGH, Candidate, Pins, Subject, candidate_of, pricer_on, solve_space
+
+TIGHTENINGS = 4
+"""How often one mesh is tried."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """The outcome of a search.
+
+    Attributes:
+      best: the plan.
+      program: its device program.
+      memory: what that holds at the peak.
+      runners_up: the best of other meshes, by cost.
+      bound_s: no plan on any of the meshes costs less.
+      meshes: how many meshes there were.
+    """
+
+    best: Candidate
+    program: DeviceProgram
+    memory: MemoryReport
+    runners_up: tuple[Candidate, ...]
+    bound_s: float
+    meshes: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Attempt:
+    """A candidate, the limit within which its estimated memory is, and how often it was too large before."""
+
+    candidate: Candidate
+    limit: float
+    failures: int = 0
+
+
+def fitting(
+    subject: Subject, candidates: Sequence[Candidate], pins: Pins | None, bound_s: float, meshes: int
+) -> Found | None:
+    """The cheapest candidate that fits, or None.
+
+    Args:
+      subject: the program and the cluster.
+      candidates: the best of each mesh, as estimated.
+      pins: what the search was held to.
+      bound_s: of the search.
+      meshes: how many it looked at.
+    """
+    waiting = [_Attempt(candidate, float(subject.cluster.memory_bytes)) for candidate in candidates]
+    while waiting:
+        attempt = _next(waiting)
+        waiting.remove(attempt)
+        program = partition(subject.graph, attempt.candidate.placement.sizes, attempt.candidate.choices)
+        memory = subject.peak(program)
+        if memory.peak_bytes <= subject.cluster.memory_bytes:
+            best = replace(attempt.candidate, memory_bytes=memory.peak_bytes)
+            others = tuple(one.candidate for one in sorted(waiting, key=lambda one: one.candidate.cost_s))
+            bound_s = min(bound_s, best.cost_s)
+            return Found(best=best, program=program, memory=memory, runners_up=others, bound_s=bound_s, meshes=meshes)
+        again = _tightened(subject, attempt, pins, memory.peak_bytes)
+        waiting += [] if again is None else [again]
+    return None
+
+
+def _next(waiting: Sequence[_Attempt]) -> _Attempt:
+    """The cheapest; one that was tightened already if it costs as much but for the gap of the search."""
+    cheapest = min(waiting, key=lambda one: one.candidate.cost_s)
+    near = [one for one in waiting if one.candidate.cost_s <= cheapest.candidate.cost_s * (1 + ENOUGH)]
+    return max(near, key=lambda one: (one.failures, -one.candidate.cost_s))
+
+
+def _tightened(subject: Subject, attempt: _Attempt, pins: Pins | None, peak_bytes: int) -> _Attempt | None:
+    """The best plan on the same mesh within as much less memory as it was too large, if there is one."""
+    if attempt.failures + 1 == TIGHTENINGS:
+        return None
+    estimate = min(attempt.limit, max(attempt.candidate.memory_bytes, 1.0))
+    limit = estimate * subject.cluster.memory_bytes / peak_bytes
+    area = space(subject.folded, pricer_on(subject, attempt.candidate.placement), pins)
+    solution, stated = solve_space(subject, area, limit)
+    if solution.choice is None:
+        return None
+    return _Attempt(candidate_of(area, solution, stated), limit, attempt.failures + 1)

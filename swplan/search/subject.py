@@ -1,0 +1,106 @@
+"""What is planned, on which cluster, and the solution of one mesh: what the planner and the classics share."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from swplan.costmodel.cluster import Cluster
+from swplan.costmodel.network import Placement
+from swplan.ir.device import DeviceProgram
+from swplan.ir.graph import Graph
+from swplan.passes.fusion import fused_values
+from swplan.passes.memory import MemoryReport, peak_memory
+from swplan.passes.xla import XLA_0_10, Xla
+from swplan.search.decisions import DecisionGraph, decision_graph
+from swplan.search.fold import Folded, fold
+from swplan.search.lifetime import Moment, moments
+from swplan.search.pricing import Pricer
+from swplan.search.solver import Problem, Solution, solve, usage
+from swplan.search.space import Option, Space, problem
+
+Pins = Mapping[int, tuple[Option, ...]]
+LIMITLESS = 1e30
+MESH_LIMIT_S = 60.0
+"""Most time for one mesh: a guard that no problem known comes near, since what runs into it may end differently."""
+ENOUGH = 0.005
+"""Gap to which a mesh on which memory binds is solved; the certificate states what is left of it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subject:
+    """A program and a cluster, prepared for planning.
+
+    Attributes:
+      graph: the program.
+      cluster: the target.
+      folded: its folded decisions.
+      fused: values that never reach memory.
+      moments: points of the step at which memory may be short.
+      xla: what compiles the program, if the target is `host`.
+    """
+
+    graph: Graph
+    cluster: Cluster
+    folded: Folded
+    fused: frozenset[int]
+    moments: tuple[Moment, ...]
+    xla: Xla = XLA_0_10
+
+    @property
+    def decisions(self) -> DecisionGraph:
+        """All decisions, unfolded."""
+        return self.folded.decisions
+
+    def peak(self, program: DeviceProgram) -> MemoryReport:
+        """Peak memory; on `host` as XLA schedules for a CPU, elsewhere in the order of the program."""
+        return peak_memory(program, self.graph, in_order=self.cluster.chip.name != "host", xla=self.xla)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """A solved mesh: what was chosen, its cost and bound in seconds, and its estimated memory in bytes."""
+
+    placement: Placement
+    choices: Mapping[tuple[str, int], Option]
+    cost_s: float
+    bound_s: float
+    method: str
+    memory_bytes: float
+
+
+def subject(graph: Graph, cluster: Cluster, xla: Xla = XLA_0_10) -> Subject:
+    """Prepares a program for planning on a cluster."""
+    folded = fold(decision_graph(graph))
+    fused = fused_values(graph)
+    return Subject(graph=graph, cluster=cluster, folded=folded, fused=fused, moments=moments(folded, fused), xla=xla)
+
+
+def pricer_on(subject: Subject, placement: Placement) -> Pricer:
+    """Prices of the program on one mesh."""
+    return Pricer(subject.cluster, placement, subject.graph, subject.fused)
+
+
+def solve_space(
+    subject: Subject, area: Space, memory_bytes: float, deadline: float | None = None, worst_s: float = np.inf
+) -> tuple[Solution, Problem]:
+    """The best choice on one mesh within a memory limit; none if all cost `worst_s` or more."""
+    stated = problem(area, subject.moments, memory_bytes)
+    left = MESH_LIMIT_S if deadline is None else max(1.0, min(MESH_LIMIT_S, deadline - time.monotonic()))
+    return solve(stated, time_limit_s=left, upper_bound=worst_s, enough=ENOUGH), stated
+
+
+def candidate_of(area: Space, solution: Solution, stated: Problem) -> Candidate:
+    """What a solved problem chose, for every decision of the program."""
+    memory = max((usage(row, solution.choice) for row in stated.rows), default=0.0)
+    return Candidate(
+        placement=area.pricer.placement,
+        choices=area.choices(solution.choice),
+        cost_s=solution.cost,
+        bound_s=solution.bound,
+        method=solution.method,
+        memory_bytes=memory,
+    )
