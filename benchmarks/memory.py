@@ -25,6 +25,7 @@ from swplan.ir.strategy import layouts, operand_layout, result_layout, split_deg
 from swplan.passes.memory import MemoryReport, peak_memory
 from swplan.passes.partition import partition
 from swplan.runtime.build import build
+from swplan.runtime.compiler import xla
 from swplan.runtime.mesh import device_mesh
 from swplan.runtime.trace import trace
 from swplan.search.decisions import DecisionGraph, Edge, Node, decision_graph
@@ -184,7 +185,7 @@ def measure(model: str, plan: str, sizes: tuple[int, ...], seed: int = 0) -> Cas
     return Case(
         model=model.removeprefix("models."),
         plan=f"{plan} {'x'.join(map(str, sizes))}" + (f" #{seed}" if seed else ""),
-        predicted=peak_memory(program, graph),
+        predicted=peak_memory(program, graph, xla=xla()),
         argument_bytes=found.argument_size_in_bytes,
         result_bytes=found.output_size_in_bytes - found.alias_size_in_bytes,
         temporary_bytes=found.temp_size_in_bytes,

@@ -29,6 +29,7 @@ import models
 import swplan
 from swplan.costmodel import Cluster
 from swplan.runtime import planning
+from swplan.runtime.compiler import xla
 from swplan.runtime.precise import chosen
 from swplan.runtime.trace import Program, trace
 from swplan.search.classics import CLASSICS
@@ -134,7 +135,7 @@ def random_plan(step: Callable, args: tuple, seed: int, cluster: str = CLUSTER) 
     draw, target = random.Random(seed), Cluster.parse(cluster)
     program = trace(step, args, {})
     precision = chosen(program.graph, target.chip, "fp32")
-    prepared = subject(program.graph, target)
+    prepared = subject(program.graph, target, xla())
     for _ in range(TRIES):
         placement = draw.choice(placements(target, draw.choice(MESHES)))
         classes = draw.sample(range(len(prepared.folded.members)), min(PINS, len(prepared.folded.members)))

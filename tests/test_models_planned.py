@@ -7,6 +7,7 @@ import pytest
 import swplan
 from benchmarks import models as bench
 from swplan.costmodel import Cluster
+from swplan.runtime.compiler import xla
 from swplan.runtime.precise import chosen
 from swplan.runtime.trace import trace
 from swplan.search.meshes import placements
@@ -62,7 +63,7 @@ def pinned_plan(step, args, pins):
     """The best plan on eight devices with the ops of some primitives held to a strategy."""
     target = Cluster.parse(bench.CLUSTER)
     program = trace(step, args, {})
-    prepared = subject(program.graph, target)
+    prepared = subject(program.graph, target, xla())
     names = [
         node.op.primitive if node.op else ""
         for node in map(prepared.folded.representative, range(len(prepared.folded.members)))

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from swplan.passes.instructions import LIBRARY, LOOP, Instruction, Kernel
+from swplan.passes.instructions import BARRED, LIBRARY, LOOP, Instruction, Kernel
 from swplan.passes.order import turns_of_readers
 
 _ARITHMETIC = {"add", "sub", "mul", "neg", "square", "integer_pow", "add_any", "broadcast_in_dim"}
@@ -132,6 +132,8 @@ def _takes_in(reader: Instruction, is_library: bool, one: Instruction, users: in
     """Whether `reader` can compute `one` inside of it."""
     if is_library:
         return users == 1 and one.name in _ARITHMETIC
+    if reader.kind == BARRED:
+        return users == 2 and one.name == "copy"  # both are of one slice: its barrier, and itself
     repeats = reader.name == "broadcast_in_dim" and one.costly
     return reader.kind == LOOP and not repeats
 

@@ -6,7 +6,7 @@ lives (openxla/xla: `GlobalDecreasingSizeBestFitHeap`). So a heap may be higher 
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
@@ -112,19 +112,24 @@ def outside_holes(lives: Sequence[Life], holes: Sequence[Life]) -> list[Life]:
     A hole is a span in which the place of a result is not in use; `buffer` is that result, which may also be the heir.
     """
     rooms = sorted(holes, key=lambda hole: (hole.bytes, -hole.rank))
-    taken: list[list[Life]] = [[] for _ in rooms]
+    taken: list[list[tuple[int, int]]] = [[] for _ in rooms]
     sizes = [room.bytes for room in rooms]
     left = []
     for life in sorted(lives, key=lambda life: (-life.bytes, life.rank)):
         first = bisect_left(sizes, life.bytes)
         tried = range(first, min(first + _ROOMS_TRIED, len(rooms)))
         room = next((i for i in tried if _fits(life, rooms[i], taken[i])), None)
-        left.append(life) if room is None else taken[room].append(life)
+        if room is None:
+            left.append(life)
+        else:
+            insort(taken[room], (life.start, life.end))
     return left
 
 
-def _fits(life: Life, hole: Life, taken: Iterable[Life]) -> bool:
+def _fits(life: Life, hole: Life, taken: Sequence[tuple[int, int]]) -> bool:
+    """Whether a life lies in a hole and beside all that are there: spans in order, of which no two overlap."""
     end = hole.end + (life.heir == hole.buffer)
     if life.start < hole.start or life.end > end:
         return False
-    return all(life.end < other.start or other.end < life.start for other in taken)
+    before = bisect_right(taken, life.end, key=lambda span: span[0])
+    return not before or taken[before - 1][1] < life.start

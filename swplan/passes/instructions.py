@@ -11,8 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from swplan.ir.device import Compute, DeviceOp, DeviceProgram, Move
+from swplan.passes.xla import Xla
 
-LOOP, LIBRARY, WHOLE = "loop", "library", "whole"
+LOOP, LIBRARY, BARRED, WHOLE = "loop", "library", "barred", "whole"
 
 SHAPING = {"broadcast_in_dim", "transpose", "rev", "slice", "dynamic_slice", "pad", "concatenate", "gather", "iota"}
 _SUMS = {"reduce_sum", "reduce_max", "reduce_min", "reduce_prod"}
@@ -35,7 +36,8 @@ class Instruction:
       name: a primitive, or the kind of a move.
       reads: buffers.
       writes: buffers.
-      kind: "loop" (fuses with loops), "library" (a call that takes in arithmetic), "whole" (fuses with nothing).
+      kind: "loop" (fuses with loops), "library" (a call that takes in arithmetic), "barred" (between barriers: takes
+        in changes of layout only), "whole" (fuses with nothing).
       costly: whether it is not repeated for several readers.
       alike: reads of which each element is read only for the same element of the result: it may be written over.
       wide: reads as large as the result.
@@ -85,6 +87,7 @@ class Lowering:
     """
 
     program: DeviceProgram
+    xla: Xla
     any_order: bool = False
     root: dict[int, int] = field(default_factory=dict)
     sizes: dict[int, int] = field(default_factory=dict)

@@ -17,6 +17,7 @@ from swplan.passes.heap import Life, heap_bytes, outside_holes, peak_position
 from swplan.passes.instructions import Kernel, Lowering
 from swplan.passes.lowering import lower
 from swplan.passes.order import depth_first, schedule
+from swplan.passes.xla import XLA_0_10, Xla
 
 ALIGNMENT_BYTES = 64  # of every buffer: XLA's `cpu::MinAlign`
 LARGEST = 20
@@ -73,7 +74,7 @@ class _Run:
     ends: tuple[int, ...]
 
 
-def peak_memory(program: DeviceProgram, graph: Graph, *, in_order: bool = False) -> MemoryReport:
+def peak_memory(program: DeviceProgram, graph: Graph, *, in_order: bool = False, xla: Xla = XLA_0_10) -> MemoryReport:
     """Predicts what XLA's buffer assignment holds on one device at the peak.
 
     Args:
@@ -81,8 +82,9 @@ def peak_memory(program: DeviceProgram, graph: Graph, *, in_order: bool = False)
       graph: the program that it was partitioned from, for the names of its inputs.
       in_order: ops run in the order of the program, where what is recomputed stays where it is needed; otherwise in
       the order that XLA makes of it on a CPU, which drops the barriers that hold it there.
+      xla: the version that compiles the program, if not in that order.
     """
-    work = lower(program, any_order=in_order)
+    work = lower(program, XLA_0_10 if in_order else xla, any_order=in_order)
     lives, kernels = _temporaries(work, program, in_order)
     live_bytes, at = peak_position(lives, len(kernels))
     temporary_bytes = live_bytes if in_order else max(live_bytes, heap_bytes(lives))
@@ -141,10 +143,16 @@ def _holes(work: Lowering, order: Sequence[Kernel], places: Mapping[int, int], r
     last = {buffer: position for position, kernel in enumerate(order) for buffer in kernel.reads}
     found = []
     for old, new in places.items():
-        start, end = last.get(old, -1) + 1 if old != new else 0, made.get(new, -1) - 1
+        start = _free_from(work, order, old, last.get(old, -1)) if old != new else 0
+        end = made.get(new, -1) - 1
         if start <= end:
             found.append(replace(_life(work, new, start, end), rank=min(ranks.get(old, ranks[new]), ranks[new])))
     return found
+
+
+def _free_from(work: Lowering, order: Sequence[Kernel], old: int, last: int) -> int:
+    """When the place of a buffer may be written: by its last reader, if that may write over what it reads."""
+    return last if work.xla.inputs_in_place and last >= 0 and order[last].reads[old] else last + 1
 
 
 def _body(work: Lowering, body: DeviceRegion, carries: int) -> _Run:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from swplan.ir.device import Compute, DeviceOp, DeviceProgram, Move
-from swplan.passes.instructions import LOOP, WHOLE, Instruction, Lowering, alike, in_order, wide
+from swplan.passes.instructions import BARRED, LOOP, WHOLE, Instruction, Lowering, alike, in_order, wide
 
 _PARTS = 8  # of an all-to-all that are told apart
 _FUSED_PARTS = 4  # joined inside of a reader: seen with 4 parts, not with 8 (jaxlib 0.10.2)
@@ -118,6 +118,8 @@ def move(work: Lowering, op: Move) -> list[Instruction]:
     One that is done again gathers along a dim of its own, which is the major one as the value lies.
     """
     source, result, kind = work.of(op.operands[0]), op.results[0], op.step.kind
+    if kind == "slice" and work.xla.keeps_barriers:
+        return _between_barriers(work, op, source)
     if kind in ("slice", "mask"):
         return [Instruction(op, kind, (source,), (result,), LOOP, False, alike(work, op), wide(work, op))]
     if kind == "all_to_all":
@@ -133,6 +135,17 @@ def move(work: Lowering, op: Move) -> list[Instruction]:
         *(made if op.operands[0] in work.root else (replace(one, turn=tuple(order)) for one in made)),
         Instruction(op, kind, (read,), (turned,)),
         Instruction(op, "copy", (turned,), (result,), LOOP, wide=(turned,), turn=back),
+    ]
+
+
+def _between_barriers(work: Lowering, op: Move, source: int) -> list[Instruction]:
+    """A slice that fuses with nothing. A barrier takes its turn among instructions, and needs no memory."""
+    result = op.results[0]
+    turn, made = work.new(result, 0), work.new(result, work.bytes(result))
+    return [
+        Instruction(op, "barrier", (source,), (turn,), BARRED),
+        Instruction(op, "slice", (source, turn), (made,), BARRED),
+        Instruction(op, "barrier", (made,), (result,), alike=(made,)),
     ]
 
 

@@ -15,6 +15,7 @@ from swplan.ir.graph import Graph, walk
 from swplan.passes.partition import partition
 from swplan.plan import FORMAT, Alternative, Certificate, Plan, Precision
 from swplan.runtime import describe
+from swplan.runtime.compiler import xla
 from swplan.runtime.trace import Program
 from swplan.search.classics import CLASSICS, classic, price_unlimited
 from swplan.search.decisions import decision_graph
@@ -45,7 +46,7 @@ def make_plan(
       InfeasibleError: nothing fits the memory of a device.
       UsageError: there is no such baseline.
     """
-    prepared = subject(program.graph, cluster)
+    prepared = subject(program.graph, cluster, xla())
     axes = max_axes or default_axes(cluster)
     remark = ""
     if baseline is not None:

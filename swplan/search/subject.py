@@ -14,6 +14,7 @@ from swplan.ir.device import DeviceProgram
 from swplan.ir.graph import Graph
 from swplan.passes.fusion import fused_values
 from swplan.passes.memory import MemoryReport, peak_memory
+from swplan.passes.xla import XLA_0_10, Xla
 from swplan.search.decisions import DecisionGraph, decision_graph
 from swplan.search.fold import Folded, fold
 from swplan.search.lifetime import Moment, moments
@@ -39,6 +40,7 @@ class Subject:
       folded: its folded decisions.
       fused: values that never reach memory.
       moments: points of the step at which memory may be short.
+      xla: what compiles the program, if the target is `host`.
     """
 
     graph: Graph
@@ -46,6 +48,7 @@ class Subject:
     folded: Folded
     fused: frozenset[int]
     moments: tuple[Moment, ...]
+    xla: Xla = XLA_0_10
 
     @property
     def decisions(self) -> DecisionGraph:
@@ -54,7 +57,7 @@ class Subject:
 
     def peak(self, program: DeviceProgram) -> MemoryReport:
         """Peak memory; on `host` as XLA schedules for a CPU, elsewhere in the order of the program."""
-        return peak_memory(program, self.graph, in_order=self.cluster.chip.name != "host")
+        return peak_memory(program, self.graph, in_order=self.cluster.chip.name != "host", xla=self.xla)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,11 +72,11 @@ class Candidate:
     memory_bytes: float
 
 
-def subject(graph: Graph, cluster: Cluster) -> Subject:
+def subject(graph: Graph, cluster: Cluster, xla: Xla = XLA_0_10) -> Subject:
     """Prepares a program for planning on a cluster."""
     folded = fold(decision_graph(graph))
     fused = fused_values(graph)
-    return Subject(graph=graph, cluster=cluster, folded=folded, fused=fused, moments=moments(folded, fused))
+    return Subject(graph=graph, cluster=cluster, folded=folded, fused=fused, moments=moments(folded, fused), xla=xla)
 
 
 def pricer_on(subject: Subject, placement: Placement) -> Pricer:

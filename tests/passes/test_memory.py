@@ -1,5 +1,7 @@
 """Peak memory: laws, programs that can be counted by hand, XLA's own figure, and models under plans."""
 
+from itertools import pairwise
+
 import jax
 import jax.numpy as jnp
 import pytest
@@ -7,13 +9,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jax import lax
 
-from benchmarks.memory import DATA, REPLICATED, TENSOR, ZERO, choices_of, measure
+from benchmarks.memory import DATA, RANDOM, REPLICATED, TENSOR, ZERO, choices_of, measure
 from swplan.passes.buffers import fuse
-from swplan.passes.heap import Life, _ticks, heap_bytes, peak_position
-from swplan.passes.instructions import LOOP, Instruction, Kernel
+from swplan.passes.heap import Life, _ticks, heap_bytes, outside_holes, peak_position
+from swplan.passes.instructions import BARRED, LOOP, Instruction, Kernel
+from swplan.passes.lowering import lower
 from swplan.passes.memory import peak_memory
 from swplan.passes.order import depth_first, schedule
 from swplan.passes.partition import partition
+from swplan.passes.sums import results_first
+from swplan.passes.xla import XLA_0_10, XLA_0_11
+from swplan.runtime.compiler import xla
 from swplan.runtime.trace import Statics, trace
 
 KIB = 1024
@@ -27,7 +33,7 @@ def array(*shape, dtype=jnp.float32):
 def report(step, *args, donate=None, sizes=(1,), plan=REPLICATED):
     """The memory of a step on one device."""
     graph = trace(step, args, {}, donate=donate).graph
-    return peak_memory(partition(graph, sizes, choices_of(graph, plan, sizes)), graph)
+    return peak_memory(partition(graph, sizes, choices_of(graph, plan, sizes)), graph, xla=xla())
 
 
 def xla_temporaries(step, *args, donated=()):
@@ -145,7 +151,6 @@ def test_a_long_chain_needs_what_a_short_one_needs():
     assert peak(4000) == peak(40)
 
 
-@pytest.mark.skipif(jax.__version_info__[:2] > (0, 10), reason="newer XLA lets all-reduces write over their operands")
 @pytest.mark.parametrize(
     ("model", "plan", "sizes"),
     [
@@ -166,6 +171,45 @@ def test_models_need_what_xla_allocates(model, plan, sizes):
 def test_a_heap_is_at_least_what_is_alive_and_at_most_the_sum(spans):
     lives = [Life(i, size, start, start + length) for i, (size, start, length) in enumerate(spans)]
     assert peak_position(lives, 30)[0] <= heap_bytes(lives) <= sum(life.bytes for life in lives)
+
+
+@given(st.lists(st.lists(st.integers(0, 30), max_size=3, unique=True), max_size=30), st.lists(st.integers(0, 30)))
+def test_instructions_from_the_results_on_are_all_there_after_what_they_read(graph, outputs):
+    made = [Instruction(None, "op", tuple(b for b in reads if b < i), (i,)) for i, reads in enumerate(graph)]
+    order = [one.writes[0] for one in results_first(made, outputs)]
+    places = {buffer: position for position, buffer in enumerate(order)}
+    assert sorted(order) == list(range(len(made)))
+    assert all(places[read] < places[one.writes[0]] for one in made for read in one.reads)
+    first = next((buffer for buffer in outputs if buffer in places), None)
+    assert first is None or set(order[: places[first]]) == needs(made, first)
+
+
+def needs(made, buffer):
+    """All that a buffer is made of."""
+    found = set()
+    for read in made[buffer].reads:
+        found |= {read} | needs(made, read)
+    return found
+
+
+@given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 20), st.integers(0, 9)), max_size=20))
+def test_rooms_hold_one_life_at_a_time(spans):
+    lives = [Life(i, size, start, start + length) for i, (size, start, length) in enumerate(spans)]
+    room = Life(99, 9, 5, 25)
+    left = outside_holes(lives, [room])
+    inside = sorted((life.start, life.end) for life in lives if life not in left)
+    assert all(room.start <= start and end <= room.end for start, end in inside)
+    assert all(first[1] < second[0] for first, second in pairwise(inside))
+
+
+def test_a_slice_is_apart_from_its_readers_where_barriers_hold():
+    graph = trace(update, (array(256, 256), array(64, 256)), {}).graph
+    program = partition(graph, (2, 4), choices_of(graph, RANDOM, (2, 4), seed=1))
+    held, dropped = (
+        [one.kind for one in found if one.name == "slice" and one.op.step.kind == "slice"]
+        for found in (lower(program, which).regions[id(program.top)] for which in (XLA_0_11, XLA_0_10))
+    )
+    assert held == [BARRED] * len(dropped) and set(dropped) == {LOOP}
 
 
 @given(st.lists(st.sets(st.integers(0, 30), max_size=3), max_size=30))
