@@ -209,6 +209,8 @@ def verify(
 ) -> Conformance:
     """Compiles a step as planned and compares what XLA made of it with the plan.
 
+    Memory is compared as predicted for the devices at hand, also where the plan is for another target.
+
     Returns:
       a Conformance: truthy when every collective agrees; `.differences`, `.memory_ratio`, `.flops_ratio`.
 

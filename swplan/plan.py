@@ -267,6 +267,9 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, dict=True):
             raise PlanFileError(f"{where}: not a valid plan: {wrong}")
         return plan
 
+    def __repr__(self) -> str:
+        return f"<Plan of '{self.step}' for {self.cluster}: mesh {dict(self.mesh)}, {self.step_time_s:.4g} s a step>"
+
     def __str__(self) -> str:
         from swplan.views.text import plan_text
 

@@ -10,8 +10,10 @@ import jax
 
 from swplan.errors import PlanMismatchError
 from swplan.ir.device import DeviceProgram
+from swplan.passes.memory import peak_memory
 from swplan.plan import Plan
 from swplan.runtime.build import COMPILER_OPTIONS, Executable, build, place
+from swplan.runtime.compiler import xla
 from swplan.runtime.conformance import Conformance, compare
 from swplan.runtime.loss_scaling import initial_state
 from swplan.runtime.mesh import device_mesh
@@ -141,7 +143,10 @@ def _whole_arguments(shardings: tuple, donated: set[int]) -> tuple[int, ...]:
 
 
 def check(plan: Plan, prepared: Prepared) -> Conformance:
-    """Compiles a planned step and compares it with its plan."""
+    """Compiles a planned step and compares it with its plan.
+
+    Memory is that of the device program on the devices at hand, whatever target the plan was made for.
+    """
     step = planned_step(plan, prepared)
     avals = [
         jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
@@ -151,4 +156,6 @@ def check(plan: Plan, prepared: Prepared) -> Conformance:
         raise PlanMismatchError(f"'{plan.step}' takes no arrays: there is nothing to verify")
     compiled = step.executable.run.lower(*avals).compile()
     parts = device_program(plan, step.program.graph)
-    return compare(parts, step.program.graph, step.executable.mesh, compiled, planned_bytes=plan.peak_memory_bytes)
+    graph = step.program.graph
+    planned_bytes = peak_memory(parts, graph, xla=xla()).peak_bytes
+    return compare(parts, graph, step.executable.mesh, compiled, planned_bytes=planned_bytes)
