@@ -119,6 +119,7 @@ class Pricer:
     graph: Graph
     fused: frozenset[int]
     _moves: dict = field(default_factory=dict)
+    _ops: dict = field(default_factory=dict)
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -126,9 +127,13 @@ class Pricer:
         return self.placement.sizes
 
     def op_s(self, op: Op, options: tuple[Strategy, ...]) -> np.ndarray:
-        """Seconds of one run of an op, for each strategy [S]."""
-        work = op_work(op, self.graph, options, self.sizes, self.fused)
-        return np.broadcast_to(np.asarray(time_s(work, self.cluster.chip), dtype=float), (len(options),))
+        """Seconds of one run of an op, for each strategy [S]: equal for all of one rule that read and write alike."""
+        key = (id(op.rule), id(options), tuple(v in self.fused for v in (*op.operands, *op.results)))
+        if key not in self._ops:
+            work = op_work(op, self.graph, options, self.sizes, self.fused)
+            seconds = np.asarray(time_s(work, self.cluster.chip), dtype=float)
+            self._ops[key] = (options, np.broadcast_to(seconds, (len(options),)))
+        return self._ops[key][1]
 
     def held(self, op: Op, options: tuple[Strategy, ...]) -> np.ndarray:
         """Bytes that an op needs at least, for each strategy [S]."""
