@@ -24,7 +24,7 @@ from swplan.passes.instructions import (
     wide,
 )
 from swplan.passes.products import convolution, move, product, select_and_scatter, turns_product
-from swplan.passes.sums import join_sums, results_first
+from swplan.passes.sums import join_sums
 from swplan.passes.xla import Xla
 
 _BITCASTS = {"reshape", "squeeze", "expand_dims", "copy", "name", "stop_gradient", "sharding_constraint"}
@@ -64,8 +64,6 @@ def _region(work: Lowering, region: DeviceRegion, loop: Loop | None) -> None:
         stacked = region.outputs[loop.op.carries :]
         found += [Instruction(loop, "dynamic_update_slice", (work.of(v),), (work.new(v, 0),), LOOP) for v in stacked]
     work.copies = outer_copies
-    if work.xla.results_first:
-        found = results_first(found, [work.of(value) for value in region.outputs])
     work.regions[id(region)] = join_sums(work, _zeros_first(work, found, region))
 
 

@@ -92,24 +92,6 @@ def in_sequence(instructions: Sequence[Instruction]) -> list[Instruction]:
     return order
 
 
-def results_first(instructions: Sequence[Instruction], outputs: Sequence[int]) -> list[Instruction]:
-    """The instructions as they are found from the outputs on, operands first; what is not found comes last."""
-    writer = {buffer: position for position, one in enumerate(instructions) for buffer in one.writes}
-    found: dict[int, None] = {}
-    started: set[int] = set()
-    waiting = [writer[buffer] for buffer in reversed(outputs) if buffer in writer]
-    while waiting:
-        position = waiting[-1]
-        if position in started:
-            found.setdefault(waiting.pop())
-            continue
-        started.add(position)
-        reads = reversed(instructions[position].reads)
-        waiting += [writer[buffer] for buffer in reads if buffer in writer and writer[buffer] not in started]
-    found.update(dict.fromkeys(range(len(instructions))))
-    return [instructions[position] for position in found]
-
-
 def _exchange(work: Lowering, one: Instruction) -> tuple:
     return one.op.step.axes, one.op.step.join, work.program.values[one.op.operands[0]].aval.dtype
 

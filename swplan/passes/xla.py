@@ -12,21 +12,18 @@ from dataclasses import dataclass
 class Xla:
     """The behaviour of a version, as far as it is modelled.
 
-    Barriers are what changed. The other two are found in every version; where barriers hold, values die in between, and
-    it matters which of two readers comes first and what is written over an input that is no longer read.
+    Barriers are what changed. Where they hold, values die in between, and it matters what is written over an input that
+    is no longer read.
 
     Attributes:
       keeps_barriers: an optimization barrier holds until instructions are in order: nothing is fused across it. Else it
         is dropped before fusion (openxla/xla: when `CpuCompiler` runs `OptimizationBarrierExpander`).
-      results_first: of several readers, the one that is found first from the results of the program runs first
-        (`HloComputation::MakeInstructionPostOrder`); else the one that the program names first.
       inputs_in_place: the last reader of a donated input may write what it makes over it.
     """
 
     keeps_barriers: bool
-    results_first: bool
     inputs_in_place: bool
 
 
-XLA_0_10 = Xla(keeps_barriers=False, results_first=False, inputs_in_place=False)
-XLA_0_11 = Xla(keeps_barriers=True, results_first=True, inputs_in_place=True)
+XLA_0_10 = Xla(keeps_barriers=False, inputs_in_place=False)
+XLA_0_11 = Xla(keeps_barriers=True, inputs_in_place=True)

@@ -17,7 +17,6 @@ from swplan.passes.lowering import lower
 from swplan.passes.memory import peak_memory
 from swplan.passes.order import depth_first, schedule
 from swplan.passes.partition import partition
-from swplan.passes.sums import results_first
 from swplan.passes.xla import XLA_0_10, XLA_0_11
 from swplan.runtime.compiler import xla
 from swplan.runtime.trace import Statics, trace
@@ -171,25 +170,6 @@ def test_models_need_what_xla_allocates(model, plan, sizes):
 def test_a_heap_is_at_least_what_is_alive_and_at_most_the_sum(spans):
     lives = [Life(i, size, start, start + length) for i, (size, start, length) in enumerate(spans)]
     assert peak_position(lives, 30)[0] <= heap_bytes(lives) <= sum(life.bytes for life in lives)
-
-
-@given(st.lists(st.lists(st.integers(0, 30), max_size=3, unique=True), max_size=30), st.lists(st.integers(0, 30)))
-def test_instructions_from_the_results_on_are_all_there_after_what_they_read(graph, outputs):
-    made = [Instruction(None, "op", tuple(b for b in reads if b < i), (i,)) for i, reads in enumerate(graph)]
-    order = [one.writes[0] for one in results_first(made, outputs)]
-    places = {buffer: position for position, buffer in enumerate(order)}
-    assert sorted(order) == list(range(len(made)))
-    assert all(places[read] < places[one.writes[0]] for one in made for read in one.reads)
-    first = next((buffer for buffer in outputs if buffer in places), None)
-    assert first is None or set(order[: places[first]]) == needs(made, first)
-
-
-def needs(made, buffer):
-    """All that a buffer is made of."""
-    found = set()
-    for read in made[buffer].reads:
-        found |= {read} | needs(made, read)
-    return found
 
 
 @given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 20), st.integers(0, 9)), max_size=20))
