@@ -208,18 +208,23 @@ def _unlimited(prepared: Subject, name: str, placement: Placement, pins: Any) ->
     candidate = price_unlimited(prepared, placement, pins, exactly=len(prepared.decisions.nodes) <= SMALL)
     over = candidate.memory_bytes - prepared.cluster.memory_bytes
     mesh = tuple((axis.name, axis.size) for axis in describe.axes_of(prepared, candidate))
-    text = f"needs {candidate.memory_bytes / 2**30:.1f} GiB a device, {over / 2**30:.1f} GiB more than there are"
+    text = f"needs {_size(candidate.memory_bytes)} a device, {_size(over)} more than there are"
     return _alternative(name, mesh, candidate.cost_s, candidate.memory_bytes, text)
 
 
 def _too_large(prepared: Subject, cluster: Cluster, baseline: str | None) -> str:
     graph = prepared.graph
     kept = sorted(((graph.avals[v].bytes, n) for v, n in zip(graph.top.inputs, graph.names, strict=True)), reverse=True)
-    largest = ", ".join(f"{name} ({size / 2**30:.2f} GiB)" for size, name in kept[:3])
+    largest = ", ".join(f"{name} ({_size(size)})" for size, name in kept[:3])
     state = sum(size for size, _ in kept) / cluster.devices
     return (
-        f"no {baseline or 'plan'} fits: a device of {cluster.chip.name} has {cluster.memory_bytes / 2**30:.1f} GiB.\n"
-        f"  The arguments alone, split evenly over {cluster.devices} devices, take {state / 2**30:.2f} GiB each;\n"
+        f"no {baseline or 'plan'} fits: a device of {cluster.chip.name} has {_size(cluster.memory_bytes)}.\n"
+        f"  The arguments alone, split evenly over {cluster.devices} devices, take {_size(state)} each;\n"
         f"  largest: {largest}.\n"
         "  Use more devices, a smaller batch, or a lower precision."
     )
+
+
+def _size(count: float) -> str:
+    unit, name = next(((u, n) for u, n in ((2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB")) if count >= u), (1, "B"))
+    return f"{count / unit:.3g} {name}" if count < 1000 * unit else f"{count / unit:,.0f} {name}"
