@@ -165,8 +165,10 @@ def compared(name: str, cluster: str, mesh: Mesh, rounds: int, say: Callable[[st
     ]
 
 
-def overhead_s(cluster: str, calls: int = 300) -> float:
+def overhead_s(cluster: str, rounds: int = 15, calls: int = 20) -> float:
     """What a call of a decorated step takes longer than a call of the jitted function inside: medians, in turn.
+
+    Each takes its turn for some calls, the first of which is not counted: it frees what the other has left.
 
     Only the call is timed, not the step: each is waited for before the next. With more than one step in flight, XLA's
     collectives on emulated devices can wait for each other for ever.
@@ -179,11 +181,12 @@ def overhead_s(cluster: str, calls: int = 300) -> float:
     batch = jax.device_put(batch, jax.tree.unflatten(made.program.in_tree, made.executable.in_shardings)[0][1])
     jitted = _jitted_of(made.fast)
     seconds: dict[Step, list[float]] = {jitted: [], auto: []}
-    for call in [jitted, auto] * calls:
-        jax.block_until_ready(held)
-        begin = time.perf_counter()
-        held, _ = call(held, batch)
-        seconds[call].append(time.perf_counter() - begin)
+    for call in [jitted, auto] * rounds:
+        for number in range(calls):
+            jax.block_until_ready(held)
+            begin = time.perf_counter()
+            held, _ = call(held, batch)
+            seconds[call] += [time.perf_counter() - begin] if number else []
     jax.block_until_ready(held)
     return statistics.median(seconds[auto]) - statistics.median(seconds[jitted])
 

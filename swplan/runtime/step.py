@@ -107,17 +107,40 @@ def _fast(program: Program, executable: Executable, parts: DeviceProgram, donate
         compiler_options=COMPILER_OPTIONS,
     )
     returned: list[tuple] = [()]
+    flat = [jax.tree.leaves(one) for one in shardings]
 
     def fast(args: tuple) -> tuple[bool, Any]:
         own = returned[0]
         try:
-            out = jitted(*(a if any(a is o for o in own) else _put(a, s) for a, s in zip(args, shardings, strict=True)))
+            out = jitted(
+                *(
+                    a if any(a is o for o in own) or _in_place(a, leaves) else _put(a, s)
+                    for a, s, leaves in zip(args, shardings, flat, strict=True)
+                )
+            )
         except (OtherSignature, ValueError, TypeError):
             return False, None
         returned[0] = out if type(out) is tuple else (out,)
         return True, out
 
     return fast
+
+
+def _in_place(argument: Any, known: list) -> bool:
+    """Whether all leaves of an argument lie where the step expects them: what most calls find, and find soon.
+
+    `known` are the shardings of the leaves; an equal one that an array brings takes the place of the one compared with,
+    since the next array brings the same object.
+    """
+    leaves = jax.tree.leaves(argument)
+    if len(leaves) != len(known):
+        return False
+    for position, leaf in enumerate(leaves):
+        found = getattr(leaf, "sharding", None)
+        if found is not known[position] and found != known[position]:
+            return False
+        known[position] = found
+    return True
 
 
 def _put(argument: Any, shardings: Any) -> Any:
