@@ -106,22 +106,17 @@ def _fast(program: Program, executable: Executable, parts: DeviceProgram, donate
         keep_unused=True,
         compiler_options=COMPILER_OPTIONS,
     )
-    returned: list[tuple] = [()]
-    flat = [jax.tree.leaves(one) for one in shardings]
+    known = [jax.tree.leaves(one) for one in shardings]
 
     def fast(args: tuple) -> tuple[bool, Any]:
-        own = returned[0]
+        placed = (
+            argument if _in_place(argument, leaves) else _put(argument, places)
+            for argument, places, leaves in zip(args, shardings, known, strict=True)
+        )
         try:
-            out = jitted(
-                *(
-                    a if any(a is o for o in own) or _in_place(a, leaves) else _put(a, s)
-                    for a, s, leaves in zip(args, shardings, flat, strict=True)
-                )
-            )
+            return True, jitted(*placed)
         except (OtherSignature, ValueError, TypeError):
             return False, None
-        returned[0] = out if type(out) is tuple else (out,)
-        return True, out
 
     return fast
 
@@ -144,7 +139,7 @@ def _in_place(argument: Any, known: list) -> bool:
 
 
 def _put(argument: Any, shardings: Any) -> Any:
-    """An argument where the step expects it. What the step itself returned is there already and is not looked at."""
+    """An argument where the step expects it."""
     return jax.tree.map(_put_leaf, argument, shardings)
 
 
