@@ -28,6 +28,7 @@ LARGE = (
     "models.gpt:gpt3_1_3b",
     "models.gpt:gpt3_6_7b",
     "models.gpt:gpt3_175b",
+    "models.gpt:megatron",
     "models.moe:moda_1_16t",
     "models.moe:moda_1_93t",
     "models.moe:moda_14_5t",

@@ -1,7 +1,8 @@
 """Decoder-only language models of the GPT family, in Flax linen.
 
-Pre-norm layers, learned positions, gelu feed-forward of four times the model width, as in GPT-2 (Radford et al. 2019),
-GPT-3 (Brown et al. 2020, arXiv:2005.14165) and Megatron-LM (Shoeybi et al. 2019, arXiv:1909.08053).
+Pre-norm layers, learned positions, gelu feed-forward of four times the model width unless stated otherwise, as in
+GPT-2 (Radford et al. 2019), GPT-3 (Brown et al. 2020, arXiv:2005.14165) and Megatron-LM (Shoeybi et al. 2019,
+arXiv:1909.08053).
 
 Legend: B batch, L sequence, D model width, V vocabulary.
 """
@@ -22,6 +23,7 @@ class GPT(nn.Module):
         layers: number of layers.
         d_model: width D.
         heads: attention heads.
+        d_ff: width of the feed-forward layers.
         seq: sequence length L.
         tied: use the embedding table as the output projection too.
         scan_layers: one scanned layer with stacked parameters.
@@ -33,6 +35,7 @@ class GPT(nn.Module):
     layers: int
     d_model: int
     heads: int
+    d_ff: int
     seq: int
     tied: bool
     scan_layers: bool
@@ -51,7 +54,7 @@ class GPT(nn.Module):
             scan_layers=self.scan_layers,
             remat=self.remat,
             heads=self.heads,
-            d_ff=4 * self.d_model,
+            d_ff=self.d_ff,
             causal=True,
             dropout=self.dropout,
         )
@@ -67,6 +70,7 @@ def lm(
     layers: int = 2,
     d_model: int = 64,
     heads: int = 8,
+    d_ff: int | None = None,
     seq: int = 32,
     batch: int = 8,
     tied: bool = False,
@@ -84,6 +88,7 @@ def lm(
         layers: number of layers.
         d_model: model width.
         heads: attention heads; each is `d_model / heads` wide.
+        d_ff: width of the feed-forward layers; `4 * d_model` if None.
         seq: tokens of a sequence.
         batch: sequences of a batch.
         tied: use the embedding table as the output projection too.
@@ -94,7 +99,7 @@ def lm(
         only_shapes: return `jax.ShapeDtypeStruct` in place of arrays.
         seed: of parameters and batch.
     """
-    model = GPT(vocab, layers, d_model, heads, seq, tied, scan_layers, remat, dropout)
+    model = GPT(vocab, layers, d_model, heads, d_ff or 4 * d_model, seq, tied, scan_layers, remat, dropout)
 
     def loss_fn(params, batch, key=None):
         rngs = None if key is None else {"dropout": key}
@@ -165,3 +170,34 @@ def gpt3_175b(*, batch: int = 1536, seq: int = 2048, layers: int = 96, tied: boo
     """
     size = {"vocab": 51200, "d_model": 12288, "heads": 96, "only_shapes": True, "remat": True}
     return lm(batch=batch, seq=seq, layers=layers, tied=tied, **(size | options))
+
+
+def megatron(
+    *,
+    hidden: int = 4096,
+    layers: int = 36,
+    heads: int = 32,
+    seq: int = 2048,
+    batch: int = 512,
+    vocab: int = 51200,
+    ffn: int | None = None,
+    **options,
+):
+    """A GPT of any size as Megatron-LM trains it, scanned; layers recomputed in the backward pass. Shapes only.
+
+    The default is the 7.5 B model of Table 1 of Narayanan et al. 2021 (arXiv:2104.04473), whose Section 5 states the
+    sequence length and the vocabulary. Dropout, where above zero, is of residual branches, not of attention weights.
+
+    Args:
+        hidden: model width.
+        layers: number of layers.
+        heads: attention heads.
+        seq: tokens of a sequence.
+        batch: sequences of a batch, over all micro-batches.
+        vocab: size of the vocabulary, padded.
+        ffn: width of the feed-forward layers; `4 * hidden` if None.
+        **options: of `lm`, for example `dropout=0.1`, `remat=False` or `scan_layers=False`.
+    """
+    size = {"tied": True, "scan_layers": True, "remat": True, "only_shapes": True}
+    dims = {"d_model": hidden, "layers": layers, "heads": heads, "d_ff": ffn, "vocab": vocab}
+    return lm(seq=seq, batch=batch, **dims, **(size | options))

@@ -19,6 +19,7 @@ PUBLISHED_PARAMETERS = {
     "models.gpt:gpt3_1_3b": 1.3e9,
     "models.gpt:gpt3_6_7b": 6.7e9,
     "models.gpt:gpt3_175b": 175e9,
+    "models.gpt:megatron": 7.5e9,
     "models.moe:moda_1_16t": 1.16e12,
     "models.moe:moda_1_93t": 1.93e12,
     "models.moe:moda_14_5t": 14.5e12,
@@ -113,7 +114,7 @@ def test_registry_lists_every_program():
         f"models.{path.stem}:{node.name}"
         for path in FOLDER.glob("*.py")
         for node in ast.parse(path.read_text()).body
-        if isinstance(node, ast.FunctionDef) and node.name.startswith(("tiny", "gpt2_", "gpt3_", "moda_"))
+        if isinstance(node, ast.FunctionDef) and node.name.startswith(("tiny", "gpt2_", "gpt3_", "moda_", "megatron"))
     }
     assert found == {*models.ALL, *models.LARGE}
 
