@@ -1,0 +1,117 @@
+"""Which dim of every value a property of the batch reaches: examples, and positions of a sequence.
+
+Followed through the rules: a result has the dim if the factor of the operand's dim stands in it. Where the factor is
+summed away, what is left does not have the dim any more (the gradient of a weight, a loss).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from swplan.ir.graph import Graph, Op, Region, walk
+from swplan.ir.rule import PARALLEL
+
+Dims = dict[int, int]
+
+
+def batch_dims(graph: Graph, dim: int) -> Dims:
+    """Value -> the dim that comes from dim `dim` of the arguments that are the batch."""
+    found = {
+        value: dim
+        for value in graph.top.inputs
+        if graph.role(value) == "batch" and dim < len(graph.avals[value].shape) and not graph.avals[value].is_key
+    }
+    _region(graph.top, found)
+    return found
+
+
+def factor_of(op: Op, dims: Mapping[int, int]) -> int:
+    """The factor of an op over which the property runs; -1 if over none."""
+    for value, places in zip(op.operands, op.rule.operands, strict=True):
+        place = dims.get(value, -1)
+        if 0 <= place < len(places) and places[place]:
+            return places[place][0]
+    for value, places in zip(op.results, op.rule.results, strict=True):
+        place = dims.get(value, -1)
+        if 0 <= place < len(places) and places[place]:
+            return places[place][0]
+    return -1
+
+
+def summed(graph: Graph, dims: Mapping[int, int]) -> frozenset[int]:
+    """Values in which the property is summed away, and what is made of them where it does not come back."""
+    found: set[int] = set()
+    for op, _ in walk(graph.top):
+        if op.rule is None:
+            _through_loop(op, found)
+            continue
+        factor = factor_of(op, dims)
+        gone = factor >= 0 and op.rule.factors[factor].kind != PARALLEL
+        if gone or any(v in found for v in op.operands):
+            found.update(v for v in op.results if v not in dims)
+    return frozenset(found)
+
+
+def _through_loop(op: Op, found: set[int]) -> None:
+    for body in op.regions:
+        pairs = zip(op.operands, body.inputs, strict=False)
+        found.update(inner for outer, inner in pairs if outer in found)
+        found.update(v for v in op.results if any(o in found for o in body.outputs))
+
+
+def _region(region: Region, found: Dims) -> None:
+    for op in region.ops:
+        {"op": _op, "scan": _scan, "while": _while, "cond": _cond}[op.kind](op, found)
+
+
+def _op(op: Op, found: Dims) -> None:
+    factor = factor_of(op, found)
+    for value, places in zip(op.results, op.rule.results, strict=True):
+        dim = next((d for d, factors in enumerate(places) if factors and factors[0] == factor), -1)
+        if factor >= 0 and dim >= 0:
+            found[value] = dim
+
+
+def _scan(op: Op, found: Dims) -> None:
+    (body,) = op.regions
+    for outer, inner in zip(op.operands[: op.carries], body.inputs, strict=False):
+        _pass(outer, inner, 0, found)
+    for outer, inner in zip(op.operands[op.carries :], body.inputs[op.carries :], strict=True):
+        _pass(outer, inner, -1, found)
+    _region(body, found)
+    _meet(body.inputs, body.outputs, op.carries, body, found)
+    for inner, outer in zip(body.outputs[: op.carries], op.results, strict=False):
+        _pass(inner, outer, 0, found)
+    for inner, outer in zip(body.outputs[op.carries :], op.results[op.carries :], strict=True):
+        _pass(inner, outer, 1, found)
+
+
+def _meet(inputs: Sequence[int], outputs: Sequence[int], carries: int, body: Region, found: Dims) -> None:
+    """A carry that has the dim after a trip has it before the next: once more through the body."""
+    late = [(i, o) for i, o in zip(inputs[:carries], outputs[:carries], strict=True) if o in found and i not in found]
+    for inner, outer in late:
+        found[inner] = found[outer]
+    if late:
+        _region(body, found)
+
+
+def _while(op: Op, found: Dims) -> None:
+    condition, body = op.regions
+    for region in (condition, body):
+        for outer, inner in zip(op.operands, region.inputs, strict=True):
+            _pass(outer, inner, 0, found)
+        _region(region, found)
+    for inner, outer in zip(body.outputs, op.results, strict=True):
+        _pass(inner, outer, 0, found)
+
+
+def _cond(op: Op, found: Dims) -> None:
+    for body in op.regions:
+        _region(body, found)
+        for inner, outer in zip(body.outputs, op.results, strict=True):
+            _pass(inner, outer, 0, found)
+
+
+def _pass(source: int, target: int, by: int, found: Dims) -> None:
+    if source in found and found[source] + by >= 0:
+        found[target] = found[source] + by

@@ -1,0 +1,78 @@
+"""Template: what a kind of strategy means for a program, decided once for all degrees.
+
+The decisions are those of the search, held to what the strategy says: which inputs each axis splits, that products
+with weights split along the model axis, those of experts along the expert axis. A strategy of an op names factors, a
+layout names dims, neither knows how long an axis is: so the device program that they make prices every degree.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import gcd, prod
+
+from swplan.costmodel.network import Placement
+from swplan.errors import UsageError
+from swplan.estimate.pins import pins
+from swplan.estimate.strategy import Strategy
+from swplan.ir.device import DeviceProgram
+from swplan.ir.graph import Graph
+from swplan.passes.partition import partition
+from swplan.search.space import space
+from swplan.search.subject import LIMITLESS, Subject, pricer_on, solve_space
+
+SPLITTING = ("data", "expert", "context", "model")
+"""Axes that split values; `pipe` splits the program."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Template:
+    """A program with its decisions.
+
+    Attributes:
+        graph: the program.
+        axes: names of the axes of the layouts, in their order.
+        program: the program of one device, at some degrees.
+        fused: values that never reach memory.
+    """
+
+    graph: Graph
+    axes: tuple[str, ...]
+    program: DeviceProgram
+    fused: frozenset[int]
+
+
+def template(subject: Subject, strategy: Strategy) -> Template:
+    """Decides for a kind of strategy, at its degrees where they divide the program.
+
+    Raises:
+        UsageError: the program has nothing that an axis could split.
+    """
+    graph = subject.graph
+    degrees = _degrees(graph, strategy)
+    axes = tuple(axis for axis in SPLITTING if axis in degrees)
+    sizes = tuple(degrees[axis] for axis in axes)
+    inner = [axis for axis, _ in strategy.mesh if axis in axes]
+    inner += [axis for axis in axes if axis not in inner]
+    cluster = subject.cluster.replace({f"{subject.cluster.chip.device}s": prod(sizes)})
+    placement = Placement(cluster=cluster, sizes=sizes, order=tuple(axes.index(axis) for axis in inner))
+    area = space(subject.folded, pricer_on(subject, placement), pins(subject.folded, strategy, axes, sizes))
+    solution, _ = solve_space(subject, area, LIMITLESS)
+    assert solution.choice is not None, f"swplan bug: no decisions agree with {strategy}"
+    choices = area.choices(solution.choice)
+    program = partition(graph, sizes, choices)
+    return Template(graph=graph, axes=axes, program=program, fused=subject.fused)
+
+
+def _degrees(graph: Graph, strategy: Strategy) -> dict[str, int]:
+    """A degree for each axis that lies on values, at which the program divides; the batch axis counts micro-batches."""
+    batches = [graph.avals[v] for v in graph.top.inputs if graph.role(v) == "batch" and graph.avals[v].shape]
+    if not batches:
+        raise UsageError("the program has no batch among its arguments, which strategies split")
+    rows = gcd(*(aval.shape[0] for aval in batches))
+    wanted = {axis: strategy.degree(axis) for axis in SPLITTING}
+    found = {"expert": gcd(wanted["expert"], rows), "model": wanted["model"], "context": wanted["context"]}
+    found["data"] = gcd(wanted["data"] * strategy.micro_batches, rows // found["expert"])
+    for axis, size in found.items():
+        if wanted[axis] > 1 and size == 1:
+            raise UsageError(f"{axis}:{wanted[axis]} splits nothing: the batch of {rows} cannot be divided by it")
+    return {axis: size for axis, size in found.items() if size > 1}
