@@ -1,0 +1,115 @@
+"""Parts in Flax linen that the decoders of the Llama family share, dense or with experts; no biases by default.
+
+RMS norm (Zhang and Sennrich 2019, arXiv:1910.07467), rotary positions (Su et al. 2021, arXiv:2104.09864), SwiGLU
+(Shazeer 2020, arXiv:2002.05202) and grouped-query attention (Ainslie et al. 2023, arXiv:2305.13245). Queries keep
+groups and their repeats as two dims, so that keys and values are never repeated in memory.
+
+Legend: B batch, L sequence (M the same, as keys), D model width, G groups (heads of keys and values), R query heads of
+a group, K width of one head, J = K / 2 rotated pairs, F feed-forward width.
+"""
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from models.transformer import INIT
+
+
+def norm(*, name: str) -> nn.RMSNorm:
+    """Returns an RMS norm over the last dim."""
+    return nn.RMSNorm(epsilon=1e-5, name=name)
+
+
+def dense(features: int | tuple[int, ...], *, name: str, axis: tuple[int, ...] = (-1,), bias: bool = False):
+    """Returns a projection of the dims `axis` to `features`, which may be several dims."""
+    return nn.DenseGeneral(features, axis=axis, use_bias=bias, kernel_init=INIT, name=name)
+
+
+def rotate(x: jax.Array, position_L: jax.Array, theta: float) -> jax.Array:
+    """Rotates pair j of every head by the angle `position * theta ** (-j / J)`; scores then depend on distances only.
+
+    Pair j is made of elements j and J + j, as in the published weights of Llama on Hugging Face.
+
+    Args:
+        x: `[B, L, ..., K]` queries or keys.
+        position_L: `[L]` positions.
+        theta: base of the wavelengths.
+    """
+    pairs = x.shape[-1] // 2
+    frequency_J = theta ** (-jnp.arange(pairs, dtype=x.dtype) / pairs)
+    angle_LJ = position_L.astype(x.dtype)[:, None] * frequency_J[None]
+    angle = jnp.expand_dims(angle_LJ, (0, *range(2, x.ndim - 1)))
+    cos, sin = jnp.cos(angle), jnp.sin(angle)
+    first, second = jnp.split(x, 2, axis=-1)
+    return jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)
+
+
+def causal_softmax(scores: jax.Array, position_L: jax.Array, window: int | None = None) -> jax.Array:
+    """Returns the weights of the keys that a query sees: itself and those before it.
+
+    Args:
+        scores: `[..., L, M]`.
+        position_L: `[L]` positions of queries and keys.
+        window: see only so many of the last keys, itself included; all of them if None.
+    """
+    distance_LM = position_L[:, None] - position_L[None, :]
+    seen_LM = distance_LM >= 0
+    if window is not None:
+        seen_LM &= distance_LM < window
+    return nn.softmax(jnp.where(jnp.expand_dims(seen_LM, tuple(range(scores.ndim - 2))), scores, -1e30))
+
+
+class GroupedAttention(nn.Module):
+    """Causal self-attention in which `repeats` query heads share one head of keys and values.
+
+    Attributes:
+        kv_heads: heads of keys and values G.
+        repeats: query heads of each R.
+        head_dim: width of a head K.
+        theta: base of the rotary wavelengths.
+        qk_norm: normalise every head of queries and keys before rotating it, as Qwen3 does.
+        bias: of all four projections, as in GPT-OSS.
+        window: see `causal_softmax`.
+    """
+
+    kv_heads: int
+    repeats: int
+    head_dim: int
+    theta: float
+    qk_norm: bool = False
+    bias: bool = False
+    window: int | None = None
+
+    @nn.compact
+    def __call__(self, x_BLD: jax.Array) -> jax.Array:
+        """Returns `[B, L, D]`."""
+        length, width = x_BLD.shape[1:]
+        position_L = jnp.arange(length)
+        group = (self.kv_heads, self.head_dim)
+        q_BLGRK = dense((self.kv_heads, self.repeats, self.head_dim), bias=self.bias, name="query")(x_BLD)
+        k_BMGK = dense(group, bias=self.bias, name="key")(x_BLD)
+        v_BMGK = dense(group, bias=self.bias, name="value")(x_BLD)
+        if self.qk_norm:
+            q_BLGRK, k_BMGK = norm(name="query_norm")(q_BLGRK), norm(name="key_norm")(k_BMGK)
+        q_BLGRK = rotate(q_BLGRK, position_L, self.theta) * self.head_dim**-0.5
+        k_BMGK = rotate(k_BMGK, position_L, self.theta)
+        scores_BGRLM = jnp.einsum("blgrk,bmgk->bgrlm", q_BLGRK, k_BMGK)
+        weights_BGRLM = causal_softmax(scores_BGRLM, position_L, self.window)
+        mixed_BLGRK = jnp.einsum("bgrlm,bmgk->blgrk", weights_BGRLM, v_BMGK)
+        return dense(width, axis=(-3, -2, -1), bias=self.bias, name="out")(mixed_BLGRK)
+
+
+class SwiGLU(nn.Module):
+    """A feed-forward of three matrices: `down(silu(gate(x)) * up(x))`.
+
+    Attributes:
+        d_ff: width F of the hidden layer.
+    """
+
+    d_ff: int
+
+    @nn.compact
+    def __call__(self, x_BLD: jax.Array) -> jax.Array:
+        """Returns `[B, L, D]`."""
+        gate_BLF = nn.silu(dense(self.d_ff, name="gate")(x_BLD))
+        return dense(x_BLD.shape[-1], name="down")(gate_BLF * dense(self.d_ff, name="up")(x_BLD))
