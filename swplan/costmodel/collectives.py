@@ -100,18 +100,18 @@ def algorithm_names(kind: str) -> tuple[str, ...]:
 
 def _times(kind: str, group: Group, buffer_bytes: float | np.ndarray, cluster: Cluster) -> np.ndarray:
     """Times of all algorithms `[A, *shape of buffer_bytes]`."""
-    alpha_s, beta_s_per_byte = _lines(kind, group, cluster)
+    alpha_s, beta_s_per_byte = lines(kind, group, cluster)
     size = np.asarray(buffer_bytes, dtype=float)
     column = (-1, *(1,) * size.ndim)
     return np.where(size > 0, alpha_s.reshape(column) + beta_s_per_byte.reshape(column) * size, 0.0)
 
 
 @lru_cache(maxsize=65536)
-def _lines(kind: str, group: Group, cluster: Cluster) -> tuple[np.ndarray, np.ndarray]:
+def lines(kind: str, group: Group, cluster: Cluster) -> tuple[np.ndarray, np.ndarray]:
     """`alpha_s [A]` and `beta_s_per_byte [A]` of all algorithms for a kind."""
     hops = _hops(kind, group, cluster)
-    lines = [_line(ALGORITHMS[f"{kind}/{name}"], hops) for name in algorithm_names(kind)]
-    alpha_s, beta_s_per_byte = np.array(lines, dtype=float).T
+    found = [_line(ALGORITHMS[f"{kind}/{name}"], hops) for name in algorithm_names(kind)]
+    alpha_s, beta_s_per_byte = np.array(found, dtype=float).T
     return alpha_s, beta_s_per_byte
 
 

@@ -65,7 +65,7 @@ class Placement:
 
     def group(self, axes: Iterable[int]) -> Group:
         """The devices that differ in these axes only; no axes make a group of one."""
-        return _group(_capacities(self.cluster), self.sizes, self.order, frozenset(axes))
+        return _group(capacities(self.cluster), self.sizes, self.order, frozenset(axes))
 
     def tiers_of_axis(self, axis: int) -> tuple[str, ...]:
         """Names of the tiers that an exchange along this axis crosses, innermost first."""
@@ -73,27 +73,27 @@ class Placement:
         return tuple(tier.name for tier, count in zip(self.cluster.tiers, members, strict=True) if count > 1)
 
 
-def _capacities(cluster: Cluster) -> tuple[int, ...]:
+def capacities(cluster: Cluster) -> tuple[int, ...]:
     """Devices inside one unit of each tier."""
     return tuple(itertools.accumulate((tier.size for tier in cluster.tiers), int.__mul__))
 
 
 @lru_cache(maxsize=65536)
-def _group(capacities: tuple[int, ...], sizes: tuple[int, ...], order: tuple[int, ...], axes: frozenset[int]) -> Group:
-    per_tier, stride = [1] * len(capacities), 1
+def _group(limits: tuple[int, ...], sizes: tuple[int, ...], order: tuple[int, ...], axes: frozenset[int]) -> Group:
+    per_tier, stride = [1] * len(limits), 1
     for axis in order:
         if axis in axes:
-            parts = _split(sizes[axis], stride, capacities)
+            parts = _split(sizes[axis], stride, limits)
             per_tier = [held * part for held, part in zip(per_tier, parts, strict=True)]
         stride *= sizes[axis]
     return Group(per_tier=tuple(per_tier))
 
 
-def _split(size: int, stride: int, capacities: tuple[int, ...]) -> list[int]:
+def _split(size: int, stride: int, limits: tuple[int, ...]) -> list[int]:
     """Members of one axis along each tier: the largest aligned block inside, the rest further out."""
     parts = []
-    for capacity in capacities[:-1]:
-        part = math.gcd(size, capacity // stride) if capacity % stride == 0 else 1
+    for limit in limits[:-1]:
+        part = math.gcd(size, limit // stride) if limit % stride == 0 else 1
         parts.append(part)
         size, stride = size // part, stride * part
     return [*parts, size]

@@ -85,7 +85,7 @@ def peak_memory(program: DeviceProgram, graph: Graph, *, in_order: bool = False,
       xla: the version that compiles the program, if not in that order.
     """
     work = lower(program, XLA_0_10 if in_order else xla, any_order=in_order)
-    lives, kernels = _temporaries(work, program, in_order)
+    lives, kernels = temporaries_of(work, program, in_order)
     live_bytes, at = peak_position(lives, len(kernels))
     temporary_bytes = live_bytes if in_order else max(live_bytes, heap_bytes(lives))
     arguments = {value: work.bytes(value) for value in program.top.inputs}
@@ -119,7 +119,7 @@ def _by_role(alive: Iterable[Held]) -> dict[str, int]:
     return found
 
 
-def _temporaries(work: Lowering, program: DeviceProgram, in_order: bool) -> tuple[list[Life], tuple[Kernel, ...]]:
+def temporaries_of(work: Lowering, program: DeviceProgram, in_order: bool) -> tuple[list[Life], tuple[Kernel, ...]]:
     """What lives beside arguments and results: donated inputs are written over, or copied where that is too early."""
     inputs, outputs = program.top.inputs, [work.of(v) for v in program.top.outputs]
     kernels = fuse(work.regions[id(program.top)], set(outputs))

@@ -15,7 +15,7 @@ from swplan.ir.layout import JOIN, Layout, spec
 from swplan.passes.memory import MemoryReport
 from swplan.plan import Axis, Collective, Memory, OpCost, Tensor
 from swplan.runtime.axes import axis_names
-from swplan.search.pricing import Pricer, op_work
+from swplan.search.pricing import Pricer, op_work, split_of
 from swplan.search.subject import Candidate, Subject
 
 
@@ -177,7 +177,7 @@ def _price(op: Compute, graph: Graph, pricer: Pricer, prices: dict) -> tuple[flo
     fused = tuple(v in pricer.fused for v in (*op.op.operands, *op.op.results))
     key = (id(op.op.rule), op.strategy, fused)
     if key not in prices:
-        work = op_work(op.op, graph, (op.strategy,), pricer.sizes, pricer.fused)
+        work = op_work(op.op, graph, split_of(op.op.rule, (op.strategy,), pricer.sizes), pricer.fused)
         parts = breakdown(work, pricer.cluster.chip)
         flops = sum(_first(n) for n in work.flops.values()) + _first(work.special_flops)
         prices[key] = (flops, _first(work.bytes), _first(parts.time_s), str(_first(parts.binding)))

@@ -25,7 +25,7 @@ from swplan.ir.strategy import Strategy, operand_layout, result_layout
 
 
 @dataclass(frozen=True, slots=True)
-class _Split:
+class Split:
     """For every strategy of a rule [S]: into how many parts each operand, each result, and the work is divided."""
 
     operands: tuple[np.ndarray, ...]
@@ -35,19 +35,33 @@ class _Split:
 
 
 @lru_cache(maxsize=65536)
-def _split(rule: Rule, options: tuple[Strategy, ...], sizes: tuple[int, ...]) -> _Split:
+def split_of(rule: Rule, options: tuple[Strategy, ...], sizes: tuple[int, ...]) -> Split:
+    """How strategies of a rule divide it on one mesh [S]."""
     table = np.array(options, dtype=np.int64).reshape(len(options), len(sizes))
-    factors = {
-        factor.name: np.where(table == position, np.array(sizes), 1).prod(axis=1, dtype=np.int64)
-        for position, factor in enumerate(rule.factors)
-    }
-    parts = [factors[factor.name] for factor in rule.factors]
-    by_value = lambda dims: _value_split(dims, parts, len(options))  # noqa: E731
-    return _Split(
+    factors = [
+        np.where(table == position, np.array(sizes), 1).prod(axis=1, dtype=np.int64)
+        for position in range(len(rule.factors))
+    ]
+    return _split(rule, factors, len(options))
+
+
+def split_by(rule: Rule, strategy: Strategy, degrees: Sequence[np.ndarray]) -> Split:
+    """How one strategy of a rule divides it on many meshes, whose axes have the sizes `degrees[axis]` [S]."""
+    ones = np.ones(len(degrees[0]) if degrees else 1, np.int64)
+    factors = [ones] * len(rule.factors)
+    for entry, size in zip(strategy, degrees, strict=True):
+        if entry >= 0:
+            factors[entry] = factors[entry] * size
+    return _split(rule, factors, len(ones))
+
+
+def _split(rule: Rule, factors: list[np.ndarray], count: int) -> Split:
+    by_value = lambda dims: _value_split(dims, factors, count)  # noqa: E731
+    return Split(
         tuple(map(by_value, rule.operands)),
         tuple(map(by_value, rule.results)),
-        np.prod(parts, axis=0) if parts else np.ones(len(options), np.int64),
-        factors,
+        np.prod(factors, axis=0) if factors else np.ones(count, np.int64),
+        {factor.name: parts for factor, parts in zip(rule.factors, factors, strict=True)},
     )
 
 
@@ -58,18 +72,16 @@ def _value_split(dims: Dims, parts: list[np.ndarray], count: int) -> np.ndarray:
     return out
 
 
-def op_work(op: Op, graph: Graph, options: tuple[Strategy, ...], sizes: tuple[int, ...], fused: frozenset[int]) -> Work:
+def op_work(op: Op, graph: Graph, split: Split, fused: frozenset[int]) -> Work:
     """The work of one run of an op on one device, each number an array over its strategies [S]."""
-    rule, split = op.rule, _split(op.rule, options, sizes)
-    kind = rule.work
-    reads = [graph.avals[v].bytes / n for v, n in zip(op.operands, split.operands, strict=True) if v not in fused]
-    writes = [graph.avals[v].bytes / n for v, n in zip(op.results, split.results, strict=True) if v not in fused]
-    written = sum(writes, np.zeros(len(options)))
-    read = sum(reads, np.zeros(len(options)))
+    rule, kind = op.rule, op.rule.work
+    reads, writes = _traffic(op.operands, split.operands, graph, fused), _traffic(op.results, split.results, graph, fused)
+    written = sum(writes, np.zeros(len(split.work)))
+    read = sum(reads, np.zeros(len(split.work)))
     if kind.traffic == "result":
         read = written
     elif kind.traffic == "none":
-        read = written = np.zeros(len(options))
+        read = written = np.zeros(len(split.work))
     points = rule.points / split.work
     precision = graph.avals[op.results[0]].precision
     return Work(
@@ -82,6 +94,14 @@ def op_work(op: Op, graph: Graph, options: tuple[Strategy, ...], sizes: tuple[in
     )
 
 
+def _traffic(
+    values: Sequence[int], parts: Sequence[np.ndarray], graph: Graph, fused: frozenset[int]
+) -> list[np.ndarray]:
+    """Bytes of the values that go through memory, on one device [S]; scalars stay in registers."""
+    moved = [(graph.avals[v], n) for v, n in zip(values, parts, strict=True) if v not in fused]
+    return [aval.bytes / n for aval, n in moved if aval.shape]
+
+
 def held_bytes(
     op: Op, graph: Graph, options: tuple[Strategy, ...], sizes: tuple[int, ...], fused: frozenset[int]
 ) -> np.ndarray:
@@ -89,14 +109,14 @@ def held_bytes(
 
     All operands and results of a product; of any other op, which may write over what it reads, the more of the two.
     """
-    split = _split(op.rule, options, sizes)
+    split = split_of(op.rule, options, sizes)
     reads = {v: graph.avals[v].bytes / n for v, n in zip(op.operands, split.operands, strict=True) if v not in fused}
     writes = [graph.avals[v].bytes / n for v, n in zip(op.results, split.results, strict=True) if v not in fused]
     read, written = sum(reads.values(), np.zeros(len(options))), sum(writes, np.zeros(len(options)))
     return read + written if op.rule.work.unit == "matmul" else np.maximum(read, written)
 
 
-def _matmul(op: Op, graph: Graph, split: _Split) -> Matmul:
+def _matmul(op: Op, graph: Graph, split: Split) -> Matmul:
     size = {factor.name: factor.size for factor in op.rule.factors}
     local = [prod((size[name] / split.factors[name] for name in names), start=1.0) for names in op.rule.work.matmul]
     batch, m, n, k = local
@@ -130,7 +150,7 @@ class Pricer:
         """Seconds of one run of an op, for each strategy [S]: equal for all of one rule that read and write alike."""
         key = (id(op.rule), id(options), tuple(v in self.fused for v in (*op.operands, *op.results)))
         if key not in self._ops:
-            work = op_work(op, self.graph, options, self.sizes, self.fused)
+            work = op_work(op, self.graph, split_of(op.rule, options, self.sizes), self.fused)
             seconds = np.asarray(time_s(work, self.cluster.chip), dtype=float)
             self._ops[key] = (options, np.broadcast_to(seconds, (len(options),)))
         return self._ops[key][1]

@@ -1,0 +1,150 @@
+"""Estimates: what a program costs under strategies, many at once. Templates are made once for each kind of strategy."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from swplan.costmodel.cluster import Cluster
+from swplan.errors import UsageError
+from swplan.estimate.memory import Moments, bytes_of, moments_of
+from swplan.estimate.pricing import Batch, Prices, prices, seconds_of
+from swplan.estimate.rows import rows_of
+from swplan.estimate.schedule import Parts, parts_of
+from swplan.estimate.strategy import Strategy
+from swplan.estimate.template import template
+from swplan.ir.graph import Graph, walk
+from swplan.search.subject import Subject, subject
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Costs:
+    """Costs of strategies of one kind, each an array over them [S].
+
+    Attributes:
+        parts: seconds of a step by part; see `schedule.PARTS`.
+        peak_bytes: memory of one device.
+        by_role: the same at the peak, by role.
+    """
+
+    parts: Parts
+    peak_bytes: np.ndarray
+    by_role: dict[str, np.ndarray]
+
+    @property
+    def step_time_s(self) -> np.ndarray:
+        """Seconds of a step [S]."""
+        return sum(self.parts.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What strategies share that are priced together; all but their degrees."""
+
+    order: tuple[str, ...]
+    split: frozenset[str]
+    zero: int
+    overlap: tuple[str, ...]
+    sequence: bool
+    attention: str
+    recompute: str
+
+    @classmethod
+    def of(cls, strategy: Strategy) -> Kind:
+        """The kind of a strategy."""
+        split = {axis for axis, size in strategy.mesh if size > 1 and axis != "pipe"}
+        split |= {"data"} if strategy.micro_batches > 1 else set()
+        order = tuple(axis for axis, _ in strategy.mesh)
+        s = strategy
+        return cls(order, frozenset(split), s.zero, s.overlap, s.sequence, s.attention, s.recompute)
+
+
+@dataclass(slots=True)
+class Estimator:
+    """Prices strategies of one program on one cluster; a strategy must have as many devices as that.
+
+    Attributes:
+        graph: the program, in the precision in which it runs.
+        cluster: the target.
+    """
+
+    graph: Graph
+    cluster: Cluster
+    _subject: Subject | None = None
+    _made: dict[Kind, tuple[Prices, Moments]] = field(default_factory=dict)
+
+    @property
+    def subject(self) -> Subject:
+        """The program prepared for decisions."""
+        if self._subject is None:
+            self._subject = subject(self.graph, self.cluster)
+        return self._subject
+
+    def made(self, strategy: Strategy) -> tuple[Prices, Moments]:
+        """Rows and moments for the kind of a strategy.
+
+        Raises:
+            UsageError: the program has nothing that an axis could split.
+        """
+        kind = Kind.of(strategy)
+        if kind not in self._made:
+            rows = rows_of(template(self.subject, strategy))
+            self._made[kind] = prices(rows, self.cluster), moments_of(rows)
+        return self._made[kind]
+
+    def costs(self, strategies: Sequence[Strategy]) -> Costs:
+        """Costs of strategies of one kind.
+
+        Raises:
+            UsageError: they are of several kinds, or have another number of devices than the cluster.
+        """
+        first = strategies[0]
+        for strategy in strategies:
+            self.check(strategy)
+            assert Kind.of(strategy) == Kind.of(first), "swplan bug: strategies of several kinds priced together"
+        made, moments = self.made(first)
+        return costs_of(made, moments, batch_of(strategies), first.overlap)
+
+    def check(self, strategy: Strategy) -> None:
+        """Checks that a strategy has as many devices as the cluster.
+
+        Raises:
+            UsageError: it has not.
+        """
+        if strategy.devices != self.cluster.devices:
+            raise UsageError(
+                f"strategy {strategy} has {strategy.devices:,} devices, the cluster {self.cluster.spec!r} has "
+                f"{self.cluster.devices:,}; change mesh= or the cluster"
+            )
+        if strategy.degree("pipe") > 1 and not self.made(strategy)[0].rows.layers:
+            raise UsageError(f"strategy {strategy}: pipeline stages share layers, and no layers are scanned here")
+
+
+def batch_of(strategies: Sequence[Strategy]) -> Batch:
+    """Strategies of one kind as arrays."""
+    order = tuple(axis for axis, _ in strategies[0].mesh)
+    return Batch(
+        order=order,
+        degrees={axis: np.array([s.degree(axis) for s in strategies], np.int64) for axis in order},
+        micro=np.array([s.micro_batches for s in strategies], np.int64),
+        interleave=np.array([s.interleave for s in strategies], np.int64),
+        zero=strategies[0].zero,
+    )
+
+
+def costs_of(made: Prices, moments: Moments, batch: Batch, overlap: tuple[str, ...]) -> Costs:
+    """Costs of a batch of strategies."""
+    parts = parts_of(made, batch, seconds_of(made, batch), overlap)
+    peak, by_role = bytes_of(moments, batch)
+    return Costs(parts=parts, peak_bytes=peak, by_role=by_role)
+
+
+def product_flops(graph: Graph) -> int:
+    """Operations of all matrix products of a step as written, on all devices together."""
+    total = 0
+    for op, trips in walk(graph.top):
+        if op.rule is not None and op.rule.work.unit == "matmul":
+            total += op.rule.points * int(op.rule.work.per_point) * trips
+    return total

@@ -1,0 +1,218 @@
+"""Prices rows at many degrees at once: the same functions as for a finished plan, on arrays over strategies [S].
+
+Ops whose work and traffic are divided alike cost `seconds / parts`: they are added up before any strategy is looked
+at. What is left (products, exchanges) is priced row by row.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+
+from swplan.costmodel.cluster import Cluster
+from swplan.costmodel.compute import time_s
+from swplan.costmodel.work import Work
+from swplan.estimate.groups import lines_of, members_per_tier
+from swplan.estimate.rows import GATHER, MICRO, MoveRow, OpRow, Place, Rows
+from swplan.ir.layout import Layout
+from swplan.search.pricing import Split, op_work, split_by
+
+PIPE = "pipe"
+
+
+class Cause(NamedTuple):
+    """What a time is for: the place in the step, and the axis of an exchange ("" for work of the device itself)."""
+
+    stage: str
+    axis: str
+    layered: bool
+    rate: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """Strategies of one kind: the same axes in the same order, other degrees.
+
+    Attributes:
+        order: axes of the mesh, innermost on the network first.
+        degrees: sizes of the axes [S], for every axis of the mesh.
+        micro: micro-batches [S].
+        interleave: chunks of layers of a pipeline stage [S].
+        zero: see `Strategy`.
+    """
+
+    order: tuple[str, ...]
+    degrees: Mapping[str, np.ndarray]
+    micro: np.ndarray
+    interleave: np.ndarray
+    zero: int
+
+    @property
+    def count(self) -> int:
+        """How many strategies."""
+        return len(self.micro)
+
+    def degree(self, axis: str) -> np.ndarray:
+        """Sizes of an axis [S]; ones where the mesh does not have it."""
+        return self.degrees.get(axis, np.ones(self.count, np.int64))
+
+
+Seconds = dict[Cause, np.ndarray]
+
+
+@dataclass(slots=True)
+class Prices:
+    """Times of all rows of a template on a cluster.
+
+    Attributes:
+        rows: what is priced.
+        cluster: the target.
+        uniform: (cause, axes that divide, whether micro-batches do) -> seconds undivided.
+        launches: cause -> seconds that nothing divides.
+        mixed: the other ops.
+    """
+
+    rows: Rows
+    cluster: Cluster
+    uniform: dict[tuple[Cause, frozenset[str], bool], float] = field(default_factory=lambda: defaultdict(float))
+    launches: dict[Cause, float] = field(default_factory=lambda: defaultdict(float))
+    mixed: list[OpRow] = field(default_factory=list)
+
+    @property
+    def axes(self) -> tuple[str, ...]:
+        """Axes of the template."""
+        return self.rows.template.axes
+
+    def sizes(self, batch: Batch, place: Place, is_batch: bool) -> list[np.ndarray]:
+        """Sizes of the axes of layouts [S]: what depends on the batch is also divided by micro-batches."""
+        own = [batch.degree(axis) for axis in self.axes]
+        if is_batch and "data" in self.axes:
+            own[self.axes.index("data")] = batch.degree("data") * batch.micro
+        return own
+
+
+def prices(rows: Rows, cluster: Cluster) -> Prices:
+    """Adds up what can be added up."""
+    made = Prices(rows, cluster)
+    for row in rows.ops:
+        split = split_by(row.op.rule, row.split, [np.array([2 + 2 * a]) for a in range(len(made.axes))])
+        if _is_uniform(row, split, rows):
+            _add_uniform(made, row)
+        else:
+            made.mixed.append(row)
+    return made
+
+
+def _is_uniform(row: OpRow, split: Split, rows: Rows) -> bool:
+    """Whether everything that an op reads, writes and does is divided by the same axes."""
+    if row.op.rule.work.unit == "matmul":
+        return False
+    values = zip((*row.op.operands, *row.op.results), (*split.operands, *split.results), strict=True)
+    parts = {int(n[0]) for v, n in values if v not in rows.template.fused and rows.template.graph.avals[v].shape}
+    return parts <= {int(split.work[0])}
+
+
+def _add_uniform(made: Prices, row: OpRow) -> None:
+    template, chip = made.rows.template, made.cluster.chip
+    whole = split_by(row.op.rule, row.split, [np.array([1])] * len(made.axes))
+    work = op_work(row.op, template.graph, whole, template.fused)
+    launch_s = work.launches * chip.op_overhead_s
+    axes = frozenset(axis for axis, entry in zip(made.axes, row.split, strict=True) if entry >= 0)
+    cause = _cause(row.place, "")
+    seconds = float(np.asarray(time_s(work, chip)).reshape(-1)[0]) - launch_s
+    axes |= {PIPE} if row.place.stacked else frozenset()
+    made.uniform[cause, axes, row.place.rate == MICRO] += seconds * row.count
+    made.launches[cause] += launch_s * row.count
+
+
+def _cause(place: Place, axis: str) -> Cause:
+    return Cause(place.stage, axis, place.layered, place.rate)
+
+
+def seconds_of(made: Prices, batch: Batch) -> Seconds:
+    """Seconds of all runs of a step as if there were one micro-batch's worth of each [S], by cause."""
+    found: Seconds = defaultdict(lambda: np.zeros(batch.count))
+    for (cause, axes, is_micro), seconds in made.uniform.items():
+        parts = np.ones(batch.count)
+        for axis in sorted(axes):
+            parts = parts * batch.degree(axis)
+        found[cause] += seconds / (parts * batch.micro if is_micro and "data" in axes else parts)
+    for cause, seconds in made.launches.items():
+        found[cause] += seconds
+    for row in made.mixed:
+        found[_cause(row.place, "")] += _op_seconds(made, row, batch)
+    exchanges = _Exchanges(made, batch)
+    for row in made.rows.moves:
+        found[_cause(row.place, _axis_of(row, made.axes))] += exchanges.seconds(row) * row.count
+    return found
+
+
+def _op_seconds(made: Prices, row: OpRow, batch: Batch) -> np.ndarray:
+    template = made.rows.template
+    split = split_by(row.op.rule, row.split, made.sizes(batch, row.place, row.place.rate == MICRO))
+    work = op_work(row.op, template.graph, split, template.fused)
+    seconds = np.broadcast_to(time_s(work, made.cluster.chip), (batch.count,)) * row.count
+    return seconds / batch.degree(PIPE) if row.place.stacked else seconds
+
+
+def _axis_of(row: MoveRow, axes: tuple[str, ...]) -> str:
+    """The axis that an exchange is counted for: `data` where it sums over the batch, else the first."""
+    if row.step.kind in ("slice", "mask"):
+        return "local"
+    names = [axes[a] for a in row.step.axes]
+    return "data" if "data" in names else names[0]
+
+
+@dataclass(slots=True)
+class _Exchanges:
+    """Prices of exchanges on the meshes of one batch of strategies; equal groups are looked up once."""
+
+    made: Prices
+    batch: Batch
+    lines: dict = field(default_factory=dict)
+
+    def seconds(self, row: MoveRow) -> np.ndarray:
+        """Seconds of one run [S]."""
+        sizes = self.made.sizes(self.batch, row.place, row.is_batch)
+        parts = np.minimum(self.degree(row.step.before, sizes), self.degree(row.step.after, sizes))
+        parts = parts * self.batch.degree(PIPE) if row.place.stacked else parts
+        buffer_bytes = row.whole_bytes // parts
+        if row.step.kind in ("slice", "mask"):
+            work = Work(read_bytes=buffer_bytes, written_bytes=buffer_bytes, launches=1)
+            return np.asarray(time_s(work, self.made.cluster.chip))
+        alpha_s, beta_s_per_byte = self.line(row)
+        times = (alpha_s + beta_s_per_byte * buffer_bytes).min(axis=0)
+        return np.where(buffer_bytes > 0, times, 0.0)
+
+    def degree(self, layout: Layout, sizes: list[np.ndarray]) -> np.ndarray:
+        """Into how many parts a layout splits a value [S]."""
+        parts = np.ones(self.batch.count, np.int64)
+        for entry, size in zip(layout, sizes, strict=True):
+            parts = parts * size if entry >= 0 else parts
+        return parts
+
+    def line(self, row: MoveRow) -> tuple[np.ndarray, np.ndarray]:
+        """The lines of all algorithms [A, S] for the groups of an exchange."""
+        axes = frozenset(self.made.axes[a] for a in row.step.axes)
+        key = (row.step.kind, axes)
+        if key not in self.lines:
+            members = self.members(axes)
+            self.lines[key] = lines_of(row.step.kind, members, self.made.cluster)
+        return self.lines[key]
+
+    def members(self, axes: frozenset[str]) -> np.ndarray:
+        """Members per tier [T, S]."""
+        if axes not in self.lines:
+            self.lines[axes] = members_per_tier(self.made.cluster, self.batch.degrees, self.batch.order, axes)
+        return self.lines[axes]
+
+
+def runs(cause: Cause, batch: Batch) -> np.ndarray:
+    """How often a step does what belongs to a cause, as multiples of its count [S]."""
+    if cause.rate == MICRO or (cause.rate == GATHER and batch.zero == 3):
+        return batch.micro
+    return np.ones(batch.count, np.int64)

@@ -1,0 +1,141 @@
+"""Schedule: how the parts of a step follow one another, on pipeline stages, with exchanges beside computing.
+
+A step is `micro` forward and backward passes and one optimizer. With `p` pipeline stages of `v` chunks, 1F1B keeps a
+stage busy for all micro-batches and idle for `(p - 1) / v` of them (Narayanan et al., SC 2021, arXiv 2104.04473,
+section 2.2). An exchange beside computing costs what it takes longer, and its first piece, which nothing hides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from swplan.costmodel.collectives import algorithm_names
+from swplan.estimate.groups import lines_of, members_per_tier
+from swplan.estimate.pricing import PIPE, Batch, Cause, Prices, Seconds, runs
+from swplan.estimate.rows import STEP
+
+PARTS = (
+    "data", "forward", "forward_communication", "backward", "backward_communication", "optimizer", "bubble",
+)  # fmt: skip
+"""Where the time of a step goes; they add up to it."""
+Parts = dict[str, np.ndarray]
+
+
+@dataclass(frozen=True, slots=True)
+class _Schedule:
+    prices: Prices
+    batch: Batch
+    seconds: Seconds
+    overlap: tuple[str, ...]
+
+    @property
+    def layers(self) -> int:
+        """Layers, at least one."""
+        return max(1, self.prices.rows.layers)
+
+    def share(self) -> np.ndarray:
+        """The part of the layers that the fullest pipeline stage holds [S]."""
+        chunks = self.batch.degree(PIPE) * self.batch.interleave
+        return np.ceil(self.layers / chunks) * self.batch.interleave / self.layers
+
+    def total(self, wanted: Callable[[Cause], bool]) -> np.ndarray:
+        """Seconds of a step on the fullest stage, of all micro-batches [S], of the causes wanted."""
+        found = np.zeros(self.batch.count)
+        for cause, seconds in self.seconds.items():
+            if wanted(cause):
+                found = found + seconds * runs(cause, self.batch) * (self.share() if cause.layered else 1.0)
+        return found
+
+    def work(self, stage: str) -> np.ndarray:
+        """Seconds in which the device itself works [S]."""
+        return self.total(lambda cause: cause.stage == stage and cause.axis in ("", "local"))
+
+    def exposed(self, stage: str, axis: str, beside: np.ndarray) -> np.ndarray:
+        """Seconds of exchanges along an axis that computing does not hide [S]."""
+        busy = self.total(lambda c: c.stage == stage and c.axis == axis and not _is_sum(c))
+        return self.hidden(axis, busy, beside, self.pieces(axis))
+
+    def hidden(self, axis: str, busy: np.ndarray, beside: np.ndarray, pieces: np.ndarray) -> np.ndarray:
+        """What is left of exchanges beside computing: the first of their pieces, and what takes longer."""
+        if axis not in self.overlap:
+            return busy
+        first = busy / pieces
+        return np.minimum(busy, first + np.maximum(0.0, busy - first - beside))
+
+    def pieces(self, axis: str) -> np.ndarray:
+        """In how many pieces exchanges come: one a layer, or one for each device of a ring of the model axis [S]."""
+        if axis == "model":
+            return np.maximum(1.0, self.batch.degree("model"))
+        return np.maximum(1.0, self.layers * self.share())
+
+    def sums(self) -> np.ndarray:
+        """Seconds of what is exchanged over the data axis once a step, besides its computing [S].
+
+        Gradients run beside the backward pass of the last micro-batch, parameters beside the next forward pass.
+        """
+        busy = self.total(lambda c: _is_sum(c) or (c.stage == "optimizer" and c.axis == "data"))
+        beside = (self.work("forward") + self.work("backward")) / self.batch.micro
+        return self.hidden("data", busy, beside, self.pieces("data"))
+
+
+def _is_sum(cause: Cause) -> bool:
+    """Whether an exchange joins, once a step, what micro-batches left of gradients."""
+    return cause.axis == "data" and cause.rate == STEP and cause.stage == "backward"
+
+
+def parts_of(prices: Prices, batch: Batch, seconds: Seconds, overlap: tuple[str, ...] = ()) -> Parts:
+    """The parts of a step [S], by name; see `PARTS`."""
+    plan = _Schedule(prices, batch, seconds, overlap)
+    found: Parts = {part: np.zeros(batch.count) for part in PARTS}
+    for stage in ("forward", "backward"):
+        found[stage] = plan.work(stage)
+        axes = {c.axis for c in seconds if c.stage == stage and c.axis not in ("", "local")}
+        exposed = _sum(plan.exposed(stage, axis, found[stage]) for axis in sorted(axes))
+        found[f"{stage}_communication"] = exposed + _transfers(plan)
+    others = plan.total(lambda c: c.stage == "optimizer" and c.axis not in ("", "local", "data"))
+    found["optimizer"] = plan.work("optimizer") + others + plan.sums()
+    found["bubble"] = _bubble(plan)
+    return found
+
+
+def _sum(arrays: Iterable[np.ndarray]) -> np.ndarray | float:
+    return sum(arrays, start=0.0)
+
+
+def _transfers(plan: _Schedule) -> np.ndarray:
+    """Seconds that one pass of all micro-batches waits for its neighbours in the pipeline [S]."""
+    batch = plan.batch
+    seconds = transfer_s(plan.prices, batch) * batch.interleave * batch.micro
+    return np.where(batch.degree(PIPE) > 1, 0.0 if PIPE in plan.overlap else seconds, 0.0)
+
+
+def transfer_s(prices: Prices, batch: Batch) -> np.ndarray:
+    """Seconds to hand what goes from layer to layer to the next pipeline stage [S]."""
+    if PIPE not in batch.degrees:
+        return np.zeros(batch.count)
+    members = members_per_tier(prices.cluster, batch.degrees, batch.order, frozenset({PIPE}))
+    alpha_s, beta_s_per_byte = lines_of("permute", members, prices.cluster)
+    assert len(algorithm_names("permute")) == len(alpha_s), "swplan bug: one line for each algorithm"
+    return (alpha_s + beta_s_per_byte * border_bytes(prices, batch)).min(axis=0)
+
+
+def border_bytes(prices: Prices, batch: Batch) -> np.ndarray:
+    """Bytes that one device hands to the next stage for a micro-batch [S]; devices along the model axis share them."""
+    found = np.zeros(batch.count)
+    for whole, layout in prices.rows.border:
+        parts = batch.degree("model") * batch.micro
+        for axis, entry in zip(prices.axes, layout, strict=True):
+            parts = parts * batch.degree(axis) if entry >= 0 and axis != "model" else parts
+        found = found + whole / parts
+    return found
+
+
+def _bubble(plan: _Schedule) -> np.ndarray:
+    """Seconds that a stage is idle while the pipeline fills and drains [S]."""
+    batch = plan.batch
+    layered = plan.total(lambda c: c.layered and c.stage != "optimizer" and not _is_sum(c)) / batch.micro
+    waits = (batch.degree(PIPE) - 1) / batch.interleave
+    return layered * waits + np.where(waits > 0, 2 * transfer_s(plan.prices, batch) * waits, 0.0)
