@@ -79,6 +79,7 @@ def lm(
     dropout: float = 0.0,
     clipped: bool = False,
     only_shapes: bool = False,
+    dtype: str = "float32",
     seed: int = 0,
 ):
     """Returns `(step, (state, batch))` of a GPT; the batch is `inputs` and `targets`, int32 `[batch, seq]`.
@@ -97,6 +98,7 @@ def lm(
         dropout: above zero, a PRNG key is part of the state.
         clipped: clip by the global norm and follow a warm-up and cosine schedule, in place of plain AdamW.
         only_shapes: return `jax.ShapeDtypeStruct` in place of arrays.
+        dtype: in which the network computes; parameters are kept in fp32.
         seed: of parameters and batch.
     """
     model = GPT(vocab, layers, d_model, heads, d_ff or 4 * d_model, seq, tied, scan_layers, remat, dropout)
@@ -114,6 +116,7 @@ def lm(
         seed=seed,
         stochastic=dropout > 0,
         only_shapes=only_shapes,
+        dtype=dtype,
     )
 
 

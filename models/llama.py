@@ -85,6 +85,7 @@ def lm(
     scan_layers: bool = False,
     remat: bool = False,
     only_shapes: bool = False,
+    dtype: str = "float32",
     seed: int = 0,
 ):
     """Returns `(step, (state, batch))` of a decoder; the batch is `inputs` and `targets`, int32 `[batch, seq]`.
@@ -105,6 +106,7 @@ def lm(
         scan_layers: scan over stacked layers in place of unrolling them.
         remat: recompute each layer in the backward pass.
         only_shapes: return `jax.ShapeDtypeStruct` in place of arrays.
+        dtype: in which the network computes; parameters are kept in fp32.
         seed: of parameters and batch.
     """
     groups = kv_heads or heads
@@ -123,6 +125,7 @@ def lm(
         training.adamw(),
         seed=seed,
         only_shapes=only_shapes,
+        dtype=dtype,
     )
 
 

@@ -34,13 +34,16 @@ class TrainState:
     key: jax.Array | None = None
 
 
-def make_step(loss_fn: Callable, optimizer: optax.GradientTransformation) -> Callable:
+def make_step(loss_fn: Callable, optimizer: optax.GradientTransformation, dtype: str = "float32") -> Callable:
     """Returns `step(state, batch) -> (state, aux)`, one update of the parameters.
 
     Args:
         loss_fn: `loss_fn(params, batch) -> (loss, aux)`; `loss_fn(params, batch, key)` where the state has a key.
         optimizer: the optax optimizer whose state is in `state.opt_state`.
+        dtype: in which the network computes: the parameters are cast to it once, fp32 stays the master copy.
     """
+    if dtype != "float32":
+        loss_fn = in_dtype(loss_fn, dtype)
 
     def step(state: TrainState, batch: Tree) -> tuple[TrainState, dict]:
         keys = () if state.key is None else (jax.random.fold_in(state.key, state.step),)
@@ -50,6 +53,15 @@ def make_step(loss_fn: Callable, optimizer: optax.GradientTransformation) -> Cal
         return state.replace(params=params, opt_state=opt_state, step=state.step + 1), {"loss": loss, **aux}
 
     return step
+
+
+def in_dtype(loss_fn: Callable, dtype: str) -> Callable:
+    """Returns `loss_fn` of parameters cast to a dtype."""
+
+    def cast_loss_fn(params: Tree, *args: Any) -> Any:
+        return loss_fn(jax.tree.map(lambda leaf: leaf.astype(dtype), params), *args)
+
+    return cast_loss_fn
 
 
 def abstract(fn: Callable[[], Tree]) -> Tree:
@@ -66,6 +78,7 @@ def program(
     seed: int = 0,
     stochastic: bool = False,
     only_shapes: bool = False,
+    dtype: str = "float32",
 ) -> tuple[Callable, tuple[TrainState, Tree]]:
     """Returns `(step, (state, batch))` of a model.
 
@@ -77,6 +90,7 @@ def program(
         seed: of the parameters and of the batch.
         stochastic: put a PRNG key into the state; the loss then takes a key.
         only_shapes: return `jax.ShapeDtypeStruct` in place of arrays.
+        dtype: see `make_step`.
     """
 
     def setup(key: jax.Array) -> tuple[TrainState, Tree]:
@@ -86,7 +100,7 @@ def program(
         state = TrainState(params, optimizer.init(params), step, step_key if stochastic else None)
         return state, make_batch(batch_key)
 
-    step = make_step(loss_fn, optimizer)
+    step = make_step(loss_fn, optimizer, dtype)
     if only_shapes:
         return step, abstract(lambda: setup(jax.random.key(seed)))
     return step, jax.jit(setup, compiler_options=FAST_COMPILE)(jax.random.key(seed))
@@ -101,6 +115,7 @@ def cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
         logits: `[..., V]` unnormalised log probabilities.
         labels: `[...]` integers in `[0, V)`.
     """
+    logits = logits.astype(jnp.float32)
     one_hot = jax.nn.one_hot(labels, logits.shape[-1], dtype=logits.dtype)
     return jnp.mean(jax.nn.logsumexp(logits, axis=-1) - jnp.sum(one_hot * logits, axis=-1))
 
