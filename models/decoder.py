@@ -1,11 +1,13 @@
 """Parts in Flax linen that the decoders of the Llama family share, dense or with experts; no biases by default.
 
 RMS norm (Zhang and Sennrich 2019, arXiv:1910.07467), rotary positions (Su et al. 2021, arXiv:2104.09864), SwiGLU
-(Shazeer 2020, arXiv:2002.05202) and grouped-query attention (Ainslie et al. 2023, arXiv:2305.13245). Queries keep
-groups and their repeats as two dims, so that keys and values are never repeated in memory.
+(Shazeer 2020, arXiv:2002.05202), grouped-query attention (Ainslie et al. 2023, arXiv:2305.13245) and latent attention
+(DeepSeek-AI 2024, arXiv:2405.04434). Grouped queries keep groups and their repeats as two dims, so that keys and values
+are never repeated in memory.
 
 Legend: B batch, L sequence (M the same, as keys), D model width, G groups (heads of keys and values), R query heads of
-a group, K width of one head, J = K / 2 rotated pairs, F feed-forward width.
+a group, H heads, K width of one head (of its values V), J = K / 2 rotated pairs, F feed-forward width; the latent
+widths Q of queries, C of keys and values.
 """
 
 import jax
@@ -97,6 +99,51 @@ class GroupedAttention(nn.Module):
         weights_BGRLM = causal_softmax(scores_BGRLM, position_L, self.window)
         mixed_BLGRK = jnp.einsum("bgrlm,bmgk->blgrk", weights_BGRLM, v_BMGK)
         return dense(width, axis=(-3, -2, -1), bias=self.bias, name="out")(mixed_BLGRK)
+
+
+class LatentAttention(nn.Module):
+    """Causal self-attention whose queries, keys and values come from narrow latents, as in DeepSeek-V2 and V3.
+
+    A head of queries or keys has a part without positions and a rotated part, which for keys is one for all heads. The
+    projections stay apart, as in training; they are not merged as decoding with a cache would.
+
+    Attributes:
+        heads: number of heads H.
+        q_rank: width Q of the latent of queries.
+        kv_rank: width C of the latent of keys and values.
+        nope_dim: width of the part of a head without positions.
+        rope_dim: width of the rotated part.
+        v_dim: width V of a head of values.
+        theta: base of the rotary wavelengths.
+    """
+
+    heads: int
+    q_rank: int
+    kv_rank: int
+    nope_dim: int
+    rope_dim: int
+    v_dim: int
+    theta: float
+
+    @nn.compact
+    def __call__(self, x_BLD: jax.Array) -> jax.Array:
+        """Returns `[B, L, D]`."""
+        batch, length, width = x_BLD.shape
+        position_L = jnp.arange(length)
+        latent_BLQ = norm(name="query_norm")(dense(self.q_rank, name="query_latent")(x_BLD))
+        latent_BMC = norm(name="key_value_norm")(dense(self.kv_rank, name="key_value_latent")(x_BLD))
+        plain_BLHK = dense((self.heads, self.nope_dim), name="query")(latent_BLQ)
+        turned_BLHK = rotate(dense((self.heads, self.rope_dim), name="query_rope")(latent_BLQ), position_L, self.theta)
+        q_BLHK = jnp.concatenate([plain_BLHK, turned_BLHK], axis=-1) * (self.nope_dim + self.rope_dim) ** -0.5
+        plain_BMHK = dense((self.heads, self.nope_dim), name="key")(latent_BMC)
+        turned_BMK = rotate(dense(self.rope_dim, name="key_rope")(x_BLD), position_L, self.theta)
+        # Repeated for the heads, because two products of scores would take more memory than one of wider keys.
+        turned_BMHK = jnp.broadcast_to(turned_BMK[:, :, None], (batch, length, self.heads, self.rope_dim))
+        k_BMHK = jnp.concatenate([plain_BMHK, turned_BMHK], axis=-1)
+        v_BMHV = dense((self.heads, self.v_dim), name="value")(latent_BMC)
+        weights_BHLM = causal_softmax(jnp.einsum("blhk,bmhk->bhlm", q_BLHK, k_BMHK), position_L)
+        mixed_BLHV = jnp.einsum("bhlm,bmhv->blhv", weights_BHLM, v_BMHV)
+        return dense(width, axis=(-2, -1), name="out")(mixed_BLHV)
 
 
 class SwiGLU(nn.Module):

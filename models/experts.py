@@ -66,19 +66,21 @@ def inverse(slot_GT: jax.Array, slots: int, tokens: int) -> jax.Array:
 
 
 class Experts(nn.Module):
-    """A routed layer of experts, each of two matrices with gelu between them.
+    """A routed layer of experts, each of two matrices with gelu between them, or gated as SwiGLU with a third.
 
     Attributes:
         experts: number of experts E.
         d_ff: width F of an expert.
-        choices: experts of a token K, 1 or 2.
+        choices: experts of a token K; the gates of several are scaled to sum to one.
         capacity_factor: slots over choices; a choice beyond an expert's capacity is dropped and contributes zero.
+        gated: `down(silu(gate(x)) * up(x))` in place of `down(gelu(up(x)))`.
     """
 
     experts: int
     d_ff: int
     choices: int
     capacity_factor: float
+    gated: bool = False
 
     @nn.compact
     def __call__(self, x_GSD: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -110,5 +112,10 @@ class Experts(nn.Module):
         width = x_GECD.shape[-1]
         up_EDF = self.param("up", EXPERT_INIT, (self.experts, width, self.d_ff))
         down_EFD = self.param("down", EXPERT_INIT, (self.experts, self.d_ff, width))
-        h_GECF = nn.gelu(jnp.einsum("gecd,edf->gecf", x_GECD, up_EDF))
+        h_GECF = jnp.einsum("gecd,edf->gecf", x_GECD, up_EDF)
+        if self.gated:
+            gate_EDF = self.param("gate", EXPERT_INIT, (self.experts, width, self.d_ff))
+            h_GECF = nn.silu(jnp.einsum("gecd,edf->gecf", x_GECD, gate_EDF)) * h_GECF
+        else:
+            h_GECF = nn.gelu(h_GECF)
         return jnp.einsum("gecf,efd->gecd", h_GECF, down_EFD)

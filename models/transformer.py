@@ -88,7 +88,14 @@ def norm(*, name: str) -> nn.LayerNorm:
 
 
 def apply_layers(
-    block: type[nn.Module], x_BLD: jax.Array, *, layers: int, scan_layers: bool, remat: bool, **fields: Any
+    block: type[nn.Module],
+    x_BLD: jax.Array,
+    *,
+    layers: int,
+    scan_layers: bool,
+    remat: bool,
+    name: str = "layer",
+    **fields: Any,
 ) -> tuple[jax.Array, Any]:
     """Applies `layers` blocks one after the other, inside the calling module.
 
@@ -98,6 +105,7 @@ def apply_layers(
         layers: number of blocks.
         scan_layers: one scanned body with stacked parameters, in place of `layers` separate blocks.
         remat: recompute each block in the backward pass.
+        name: of a block among the parameters.
         **fields: attributes of the block.
 
     Returns:
@@ -108,9 +116,9 @@ def apply_layers(
     if scan_layers:
         rngs = {"params": True, "dropout": True}
         scanned = nn.scan(block, variable_axes={"params": 0}, split_rngs=rngs, length=layers)
-        return scanned(**fields, name="layers")(x_BLD)
+        return scanned(**fields, name=f"{name}s")(x_BLD)
     extras = []
     for index in range(layers):
-        x_BLD, extra = block(**fields, name=f"layer_{index}")(x_BLD)
+        x_BLD, extra = block(**fields, name=f"{name}_{index}")(x_BLD)
         extras.append(extra)
     return x_BLD, extras

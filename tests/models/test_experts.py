@@ -50,20 +50,27 @@ def test_take_gives_zeros_beyond_the_last_row():
     assert taken_GID[..., 0].tolist() == [[1, 0], [0, 1]]
 
 
+def reference_expert(params, expert, x_D):
+    """One token through one expert."""
+    h_F = x_D @ params["up"][expert]
+    h_F = jax.nn.silu(x_D @ params["gate"][expert]) * h_F if "gate" in params else jax.nn.gelu(h_F)
+    return h_F @ params["down"][expert]
+
+
 def reference_layer(layer, params, x_SD):
     """Sends one token after the other through its experts, without capacity."""
     rows = []
     for x_D in x_SD:
         gates, chosen = jax.lax.top_k(jax.nn.softmax(x_D @ params["router"]), layer.choices)
         gates = gates / gates.sum() if layer.choices > 1 else gates
-        outputs = [jax.nn.gelu(x_D @ params["up"][expert]) @ params["down"][expert] for expert in chosen]
+        outputs = [reference_expert(params, expert, x_D) for expert in chosen]
         rows.append(sum(gate * output for gate, output in zip(gates, outputs, strict=True)))
     return jnp.stack(rows)
 
 
-@pytest.mark.parametrize("choices", [1, 2])
-def test_layer_with_room_for_all_equals_token_by_token(choices):
-    layer = routing.Experts(experts=EXPERTS, d_ff=16, choices=choices, capacity_factor=float(EXPERTS))
+@pytest.mark.parametrize(("choices", "gated"), [(1, False), (2, False), (3, True)])
+def test_layer_with_room_for_all_equals_token_by_token(choices, gated):
+    layer = routing.Experts(experts=EXPERTS, d_ff=16, choices=choices, capacity_factor=float(EXPERTS), gated=gated)
     x_GSD = jax.random.normal(jax.random.key(1), (2, 6, 8))
     params = layer.init(jax.random.key(0), x_GSD)["params"]
     y_GSD, balance = layer.apply({"params": params}, x_GSD)

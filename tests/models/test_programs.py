@@ -15,6 +15,7 @@ from models.training import FAST_COMPILE
 FOLDER = Path(models.__file__).parent
 STEPS = 6
 PROGRAMS = ("tiny", "gpt2_", "gpt3_", "megatron", "llama2_", "llama3_", "decoder", "moda_")
+PROGRAMS += ("mixtral_", "deepseek_", "qwen3_", "gpt_oss_")
 NAMED_PARAMETERS = {
     "models.gpt:gpt2_124m": 124e6,
     "models.gpt:gpt3_1_3b": 1.3e9,
@@ -33,6 +34,13 @@ COUNTED_PARAMETERS = {
     "models.llama:llama3_8b": 8.03e9,
     "models.llama:llama3_70b": 70.6e9,
     "models.llama:llama3_405b": 405.9e9,
+    "models.mixtures:mixtral_8x7b": 46.7e9,
+    "models.mixtures:mixtral_8x22b": 140.6e9,
+    "models.mixtures:deepseek_v3": 671.0e9,
+    "models.mixtures:qwen3_30b_a3b": 30.5e9,
+    "models.mixtures:qwen3_235b_a22b": 235.1e9,
+    "models.mixtures:gpt_oss_20b": 20.9e9,
+    "models.mixtures:gpt_oss_120b": 116.8e9,
 }
 """Published as a count of the weights, where a name is a round number."""
 PUBLISHED_PARAMETERS = NAMED_PARAMETERS | COUNTED_PARAMETERS
