@@ -21,6 +21,23 @@ PACKAGED = Path(__file__).parent / "chips"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Tiling:
+    """How a chip cuts matrix products; see `compute`.
+
+    Attributes:
+        units: How many tiles are made at once (streaming multiprocessors, matrix units, core groups).
+        tile: Side of the square tile that a unit makes; tiles of twice that on one side, or half of it, are tried too.
+        edge: What a tile loses to reading its operands, as elements along a side.
+        depth: What a tile loses to filling and draining its pipeline, as elements along k.
+    """
+
+    units: int
+    tile: int
+    edge: float
+    depth: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Chip:
     """One device of a cluster and the network it is made for; build it with `load_chip` or `Chip.of`.
 
@@ -36,6 +53,10 @@ class Chip:
         memory_bytes: Capacity of the device's main memory.
         memory_bytes_per_s: Achievable streaming bandwidth of that memory.
         op_overhead_s: What every launched op costs besides its work.
+        issue_s: What the host takes to start one op where a program runs op by op; 0 where it never limits.
+        tiling: How products are cut into tiles, if that is known.
+        row_bytes: Longest row of a tensor that a kernel holds in local memory; 0 where compilers fuse no rows.
+        reserved_bytes: Memory that libraries take, whatever the program.
         numbers: Everything in the file by dotted key; the fields above are views of it.
     """
 
@@ -50,6 +71,10 @@ class Chip:
     memory_bytes: int
     memory_bytes_per_s: float
     op_overhead_s: float
+    issue_s: float
+    tiling: Tiling | None
+    row_bytes: int
+    reserved_bytes: int
     numbers: Mapping[str, Number]
 
     @classmethod
@@ -81,6 +106,10 @@ class Chip:
             memory_bytes=int(numbers["memory.bytes"].value),
             memory_bytes_per_s=numbers["memory.bytes_per_s"].value,
             op_overhead_s=numbers["compute.op_overhead_s"].value,
+            issue_s=_value(numbers, "compute.issue_s"),
+            tiling=_tiling(numbers),
+            row_bytes=int(_value(numbers, "compute.row_bytes")),
+            reserved_bytes=int(_value(numbers, "memory.reserved_bytes")),
             numbers=MappingProxyType(dict(numbers)),
         )
 
@@ -89,6 +118,11 @@ class Chip:
         """The precisions in which this chip cannot multiply matrices, and the one that computes instead."""
         used = {precision: _nearest(precision, self.numbers, "compute.flops_per_s") for precision in PRECISIONS}
         return {precision: other for precision, other in used.items() if other != precision}
+
+    @property
+    def fitted(self) -> tuple[str, ...]:
+        """Keys of the numbers that are fitted to measurements of whole runs."""
+        return tuple(sorted(key for key, number in self.numbers.items() if number.kind == "fitted"))
 
     def replace(self, overrides: Mapping[str, float]) -> Chip:
         """The same chip with other numbers, by dotted key: `chip.replace({"memory.bytes_per_s": 300e9})`.
@@ -197,6 +231,18 @@ def _numbers(table: Mapping[str, object], prefix: str, path: Path):
 
 
 _FIELDS = ("value", "unit", "source", "kind")
+
+
+def _value(numbers: Mapping[str, Number], key: str) -> float:
+    return numbers[key].value if key in numbers else 0.0
+
+
+def _tiling(numbers: Mapping[str, Number]) -> Tiling | None:
+    if "compute.matmul_tile" not in numbers:
+        return None
+    edge, depth = _value(numbers, "compute.matmul_edge"), _value(numbers, "compute.matmul_depth")
+    units = int(numbers["compute.units"].value) if "compute.units" in numbers else 1
+    return Tiling(units=units, tile=int(numbers["compute.matmul_tile"].value), edge=edge, depth=depth)
 
 
 def _by_precision(numbers: Mapping[str, Number], table: str) -> Mapping[str, float]:

@@ -6,11 +6,12 @@ perfectly inside an op, so the longer of the two counts; starting the op comes o
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import numpy as np
 
-from swplan.costmodel.chip import Chip
+from swplan.costmodel.chip import Chip, Tiling
 from swplan.costmodel.work import Count, Matmul, Work
 
 
@@ -65,5 +66,27 @@ def breakdown(work: Work, chip: Chip) -> Breakdown:
 
 def _matmul_s(matmul: Matmul, chip: Chip) -> Count:
     """Flops over the rate that a large matmul reaches; in floats from the start, since arrays of int64 can overflow."""
-    flops = 2.0 * matmul.batch * matmul.m * matmul.n * matmul.k * matmul.count
-    return flops / (chip.flops_per_s[matmul.precision] * chip.matmul_efficiency[matmul.precision])
+    rate = chip.flops_per_s[matmul.precision] * chip.matmul_efficiency[matmul.precision]
+    if chip.tiling is None:
+        return 2.0 * matmul.batch * matmul.m * matmul.n * matmul.k * matmul.count / rate
+    seconds = [_tiled_s(matmul, chip.tiling, sides) / rate for sides in _sides(chip.tiling.tile)]
+    return functools.reduce(np.minimum, seconds) * matmul.count
+
+
+def _sides(tile: int) -> tuple[tuple[float, float], ...]:
+    return ((tile, 2 * tile), (2 * tile, tile), (tile, tile), (tile / 2, tile / 2))
+
+
+def _tiled_s(matmul: Matmul, tiling: Tiling, sides: tuple[float, float]) -> Count:
+    """Operations that all units have time for while one product is made of tiles of these sides.
+
+    Tiles come in waves of `units`, the last one partly filled (NVIDIA, "Matrix Multiplication Background User's Guide",
+    DU-09799, sections 3.1 and 3.2: tile and wave quantization). Where there are fewer tiles than units, each is cut
+    along k ("split-k"). A tile also loses `edge / side` to reading its operands and `depth / k` to its pipeline.
+    """
+    rows, columns = sides
+    tiles = matmul.batch * np.ceil(matmul.m / rows) * np.ceil(matmul.n / columns)
+    cuts = np.maximum(1.0, np.floor(tiling.units / tiles))
+    waves = np.ceil(tiles / tiling.units)
+    loss = 1.0 + tiling.edge * (1.0 / rows + 1.0 / columns)
+    return 2.0 * waves * tiling.units * rows * columns * (matmul.k / cuts + tiling.depth) * loss

@@ -32,7 +32,7 @@ class Number:
 
     Attributes:
         value: In `unit`; an `int` stays one.
-        unit: One of "flop/s", "byte", "byte/s", "s", "ratio", "device".
+        unit: One of those in `_RANGES`, such as "flop/s".
         source: Where the value was published, how it was measured, or from what it was derived.
         kind: One of `KINDS`.
     """
@@ -46,8 +46,11 @@ class Number:
 def key_units(tiers: tuple[str, ...]) -> dict[str, str]:
     """Every dotted key that a chip with these network tiers (innermost first) may hold, and its unit."""
     units = {f"compute.{table}.{precision}": unit for table, unit in _TABLES.items() for precision in PRECISIONS}
-    units |= {"compute.special_flops_per_s": "flop/s", "compute.op_overhead_s": "s"}
-    units |= {"memory.bytes": "byte", "memory.bytes_per_s": "byte/s"}
+    units |= {"compute.special_flops_per_s": "flop/s", "compute.op_overhead_s": "s", "compute.issue_s": "s"}
+    units |= {"compute.units": "count", "compute.row_bytes": "byte", "compute.matmul_tile": "element"}
+    units |= {"compute.matmul_edge": "elements lost", "compute.matmul_depth": "elements lost"}
+    units |= {"memory.bytes": "byte", "memory.bytes_per_s": "byte/s", "memory.reserved_bytes": "byte"}
+    units |= {"storage.latency_s": "s", "storage.bytes_per_s": "byte/s"}
     for tier in tiers:
         network = {"bytes_per_s": "byte/s", "latency_s": "s"}
         network |= {f"{kind}_{name}": unit for kind in COLLECTIVES for name, unit in network.items()}
@@ -135,17 +138,20 @@ _RANGES = {
     "device": "a positive integer",
     "s": "zero or a positive number",
     "ratio": "a number above 0 and up to 1",
+    "count": "a positive integer",
+    "element": "a positive integer",
+    "elements lost": "zero or a positive number",
 }
 
 
 def _in_range(unit: str, value: object) -> bool:
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         return False
-    if unit in ("byte", "device"):
+    if unit in ("byte", "device", "count", "element"):
         return value == int(value) and value >= 1
     if unit == "ratio":
         return 0 < value <= 1
-    return value >= 0 if unit == "s" else value > 0
+    return value >= 0 if unit in ("s", "elements lost") else value > 0
 
 
 def _check_bandwidths(numbers: Mapping[str, Number], tiers: tuple[str, ...], where: str) -> None:

@@ -10,11 +10,12 @@ import numpy as np
 from swplan.costmodel.cluster import Cluster
 from swplan.errors import UsageError
 from swplan.estimate.memory import Moments, bytes_of, moments_of
-from swplan.estimate.pricing import Batch, Prices, prices, seconds_of
+from swplan.estimate.pricing import Batch, Prices, prices
+from swplan.estimate.recompute import again
 from swplan.estimate.rows import rows_of
-from swplan.estimate.schedule import Parts, parts_of
+from swplan.estimate.schedule import Parts, step_parts
 from swplan.estimate.strategy import Strategy
-from swplan.estimate.template import template
+from swplan.estimate.template import batch_parts, examples, template
 from swplan.ir.graph import Graph, walk
 from swplan.search.subject import Subject, subject
 
@@ -50,24 +51,25 @@ class Kind:
     sequence: bool
     attention: str
     recompute: str
+    launch: str
 
     @classmethod
     def of(cls, strategy: Strategy) -> Kind:
         """The kind of a strategy."""
         split = {axis for axis, size in strategy.mesh if size > 1 and axis != "pipe"}
-        split |= {"data"} if strategy.micro_batches > 1 else set()
+        split |= {"data"} if strategy.micro_batches > 1 or strategy.global_batch else set()
         order = tuple(axis for axis, _ in strategy.mesh)
         s = strategy
-        return cls(order, frozenset(split), s.zero, s.overlap, s.sequence, s.attention, s.recompute)
+        return cls(order, frozenset(split), s.zero, s.overlap, s.sequence, s.attention, s.recompute, s.launch)
 
 
 @dataclass(slots=True)
 class Estimator:
-    """Prices strategies of one program on one cluster; a strategy must have as many devices as that.
+    """Prices strategies of one program on one chip.
 
     Attributes:
         graph: the program, in the precision in which it runs.
-        cluster: the target.
+        cluster: the chip, and a number of devices that strategies need not have.
     """
 
     graph: Graph
@@ -90,53 +92,54 @@ class Estimator:
         """
         kind = Kind.of(strategy)
         if kind not in self._made:
-            rows = rows_of(template(self.subject, strategy))
-            self._made[kind] = prices(rows, self.cluster), moments_of(rows)
+            rows = again(rows_of(template(self.subject, strategy)), strategy)
+            self._made[kind] = prices(rows, self.cluster.chip), moments_of(rows, strategy)
         return self._made[kind]
 
-    def costs(self, strategies: Sequence[Strategy]) -> Costs:
-        """Costs of strategies of one kind.
+    def costs(self, strategies: Sequence[Strategy], cluster: Cluster | None = None) -> Costs:
+        """Costs of strategies of one kind, on this cluster or another of the same chip.
 
         Raises:
-            UsageError: they are of several kinds, or have another number of devices than the cluster.
+            UsageError: one has another number of devices than the cluster, or does not go with the program.
         """
-        first = strategies[0]
+        first, target = strategies[0], cluster or self.cluster
         for strategy in strategies:
-            self.check(strategy)
+            check(strategy, target)
             assert Kind.of(strategy) == Kind.of(first), "swplan bug: strategies of several kinds priced together"
         made, moments = self.made(first)
-        return costs_of(made, moments, batch_of(strategies), first.overlap)
+        if first.degree("pipe") > 1 and not made.rows.layers:
+            raise UsageError(f"strategy {first}: pipeline stages share layers, and no layers are scanned here")
+        return costs_of(made, moments, self.batch(strategies), target, first)
 
-    def check(self, strategy: Strategy) -> None:
-        """Checks that a strategy has as many devices as the cluster.
-
-        Raises:
-            UsageError: it has not.
-        """
-        if strategy.devices != self.cluster.devices:
-            raise UsageError(
-                f"strategy {strategy} has {strategy.devices:,} devices, the cluster {self.cluster.spec!r} has "
-                f"{self.cluster.devices:,}; change mesh= or the cluster"
-            )
-        if strategy.degree("pipe") > 1 and not self.made(strategy)[0].rows.layers:
-            raise UsageError(f"strategy {strategy}: pipeline stages share layers, and no layers are scanned here")
-
-
-def batch_of(strategies: Sequence[Strategy]) -> Batch:
-    """Strategies of one kind as arrays."""
-    order = tuple(axis for axis, _ in strategies[0].mesh)
-    return Batch(
-        order=order,
-        degrees={axis: np.array([s.degree(axis) for s in strategies], np.int64) for axis in order},
-        micro=np.array([s.micro_batches for s in strategies], np.int64),
-        interleave=np.array([s.interleave for s in strategies], np.int64),
-        zero=strategies[0].zero,
-    )
+    def batch(self, strategies: Sequence[Strategy]) -> Batch:
+        """Strategies of one kind as arrays."""
+        order, rows = tuple(axis for axis, _ in strategies[0].mesh), examples(self.graph)
+        return Batch(
+            order=order,
+            degrees={axis: np.array([s.degree(axis) for s in strategies], np.int64) for axis in order},
+            micro=np.array([s.micro_batches for s in strategies], np.int64),
+            parts=np.array([batch_parts(s, rows) for s in strategies]),
+            interleave=np.array([s.interleave for s in strategies], np.int64),
+            zero=strategies[0].zero,
+        )
 
 
-def costs_of(made: Prices, moments: Moments, batch: Batch, overlap: tuple[str, ...]) -> Costs:
-    """Costs of a batch of strategies."""
-    parts = parts_of(made, batch, seconds_of(made, batch), overlap)
+def check(strategy: Strategy, cluster: Cluster) -> None:
+    """Checks that a strategy has as many devices as a cluster.
+
+    Raises:
+        UsageError: it has not.
+    """
+    if strategy.devices != cluster.devices:
+        raise UsageError(
+            f"strategy {strategy} has {strategy.devices:,} devices, the cluster {cluster.spec!r} has "
+            f"{cluster.devices:,}; change mesh= or the cluster"
+        )
+
+
+def costs_of(made: Prices, moments: Moments, batch: Batch, cluster: Cluster, strategy: Strategy) -> Costs:
+    """Costs of a batch of strategies of the kind of one."""
+    parts = step_parts(made, batch, cluster, strategy.overlap, eager=strategy.launch == "eager")
     peak, by_role = bytes_of(moments, batch)
     return Costs(parts=parts, peak_bytes=peak, by_role=by_role)
 

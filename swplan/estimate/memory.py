@@ -6,13 +6,16 @@ the first stage holds what the backward pass needs of every micro-batch in fligh
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 
-from swplan.estimate.pricing import PIPE, Batch
+from swplan.estimate.pricing import PIPE, Batch, parts_of
 from swplan.estimate.rows import Rows
+from swplan.estimate.strategy import Strategy
 from swplan.passes.instructions import Lowering
 from swplan.passes.lowering import lower
 from swplan.passes.memory import temporaries_of
@@ -20,12 +23,16 @@ from swplan.passes.xla import XLA_0_10
 
 
 class Kind(NamedTuple):
-    """What buffers have in common: their role, the axes that divide them, and whether micro-batches and stages do."""
+    """What buffers have in common: their role, the axes that divide them, and whether micro-batches and stages do.
+
+    `share` is what a strategy leaves of them: 0 for scores of a fused attention, one layer of what is recomputed.
+    """
 
     role: str
     axes: frozenset[str]
     is_batch: bool
     is_stacked: bool
+    share: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,21 +48,24 @@ class Moments:
     held: np.ndarray
 
 
-def moments_of(rows: Rows) -> Moments:
+def moments_of(rows: Rows, strategy: Strategy) -> Moments:
     """Reads the moments off a device program, in the order of the program; those that others exceed are left out."""
+    kept = partial(_kept, rows, strategy)
     program = rows.template.program
     work = lower(program, XLA_0_10, any_order=True)
     lives, kernels = temporaries_of(work, program, True)
     results = [v for i, v in enumerate(program.top.outputs) if i not in program.aliases]
     kinds: dict[Kind, int] = {}
-    entries = [(0, len(kernels), *_buffer(work, rows, v)) for v in (*program.top.inputs, *results)]
-    entries += [(life.start, life.end, *_buffer(work, rows, life.buffer)) for life in lives]
-    change = np.zeros((len(kernels) + 2, len({kind for *_, kind, _ in entries})))
+    entries = [(0, len(kernels), *_buffer(work, rows, v, kept)) for v in (*program.top.inputs, *results)]
+    entries += [(life.start, life.end, *_buffer(work, rows, life.buffer, kept)) for life in lives]
+    change = np.zeros((len(kernels) + 2, len({kind for *_, kind, _ in entries}) + len(rows.border)))
     for start, end, kind, size in entries:
         column = kinds.setdefault(kind, len(kinds))
         change[start, column] += size
         change[end + 1, column] -= size
-    return Moments(kinds=tuple(kinds), held=_largest(np.cumsum(change, axis=0)[: max(1, len(kernels))]))
+    if strategy.recompute == "full":
+        _add_borders(kinds, change, rows)
+    return Moments(kinds=tuple(kinds), held=_largest(np.cumsum(change[: max(1, len(kernels)), : len(kinds)], axis=0)))
 
 
 def _largest(held: np.ndarray) -> np.ndarray:
@@ -65,14 +75,34 @@ def _largest(held: np.ndarray) -> np.ndarray:
     return np.array(kept)
 
 
-def _buffer(work: Lowering, rows: Rows, buffer: int) -> tuple[Kind, float]:
+def _kept(rows: Rows, strategy: Strategy, origin: int, is_stack: bool) -> float:
+    """The share that a strategy leaves of a buffer that depends on the batch."""
+    is_score = origin in rows.template.cores.values
+    if is_score and strategy.attention == "fused":
+        return 0.0
+    if is_stack and (strategy.recompute == "full" or (is_score and strategy.recompute == "attention")):
+        return 1.0 / max(1, rows.layers)
+    return 1.0
+
+
+def _add_borders(kinds: dict[Kind, int], change: np.ndarray, rows: Rows) -> None:
+    """What goes from layer to layer is kept for every layer that is recomputed."""
+    for whole, layout in rows.border:
+        axes = frozenset(axis for axis, entry in zip(rows.template.axes, layout, strict=True) if entry >= 0)
+        kind = Kind("activation", axes, "data" in axes, True, 1.0)
+        column = kinds.setdefault(kind, len(kinds))
+        change[0, column] += whole * rows.layers
+
+
+def _buffer(work: Lowering, rows: Rows, buffer: int, kept: Callable[[int, bool], float]) -> tuple[Kind, float]:
     """The kind of a buffer, and its bytes if nothing divided it."""
     template = rows.template
     local = work.likes.get(buffer, buffer)
     value = template.program.values[local]
     axes = frozenset(axis for axis, entry in zip(template.axes, value.layout, strict=True) if entry >= 0)
-    is_batch = local in rows.in_micro and "data" in axes
-    kind = Kind(value.role, axes, is_batch, local in rows.stacked)
+    is_micro, is_stacked = local in rows.in_micro, local in rows.stacked
+    share = kept(value.origin, is_stacked) if is_micro else 1.0
+    kind = Kind(value.role, axes, is_micro and "data" in axes, is_stacked, share)
     return kind, float(template.graph.avals[value.origin].bytes)
 
 
@@ -90,12 +120,9 @@ def bytes_of(moments: Moments, batch: Batch) -> tuple[np.ndarray, dict[str, np.n
 
 def _share(kind: Kind, batch: Batch) -> np.ndarray:
     """What one device holds of a buffer [S], as a share: activations of all layers for each micro-batch in flight."""
-    parts = np.ones(batch.count)
-    for axis in sorted(kind.axes):
-        parts = parts * batch.degree(axis)
-    parts = parts * batch.micro if kind.is_batch else parts
+    parts = parts_of(kind.axes, batch, kind.is_batch)
     parts = parts * batch.degree(PIPE) if kind.is_stacked else parts
-    return in_flight(batch) / parts if kind.is_batch and kind.is_stacked else 1.0 / parts
+    return kind.share * (in_flight(batch) if kind.is_batch and kind.is_stacked else 1.0) / parts
 
 
 def in_flight(batch: Batch) -> np.ndarray:

@@ -7,12 +7,13 @@ at. What is left (products, exchanges) is priced row by row.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
 
+from swplan.costmodel.chip import Chip
 from swplan.costmodel.cluster import Cluster
 from swplan.costmodel.compute import time_s
 from swplan.costmodel.work import Work
@@ -41,6 +42,7 @@ class Batch:
         order: axes of the mesh, innermost on the network first.
         degrees: sizes of the axes [S], for every axis of the mesh.
         micro: micro-batches [S].
+        parts: into how many parts the program's examples are divided along the data axis, by devices and in time [S].
         interleave: chunks of layers of a pipeline stage [S].
         zero: see `Strategy`.
     """
@@ -48,6 +50,7 @@ class Batch:
     order: tuple[str, ...]
     degrees: Mapping[str, np.ndarray]
     micro: np.ndarray
+    parts: np.ndarray
     interleave: np.ndarray
     zero: int
 
@@ -66,21 +69,23 @@ Seconds = dict[Cause, np.ndarray]
 
 @dataclass(slots=True)
 class Prices:
-    """Times of all rows of a template on a cluster.
+    """Times of all rows of a template on a chip.
 
     Attributes:
         rows: what is priced.
-        cluster: the target.
+        chip: the target.
         uniform: (cause, axes that divide, whether micro-batches do) -> seconds undivided.
         launches: cause -> seconds that nothing divides.
         mixed: the other ops.
+        issued: cause -> ops and exchanges that the host starts.
     """
 
     rows: Rows
-    cluster: Cluster
+    chip: Chip
     uniform: dict[tuple[Cause, frozenset[str], bool], float] = field(default_factory=lambda: defaultdict(float))
     launches: dict[Cause, float] = field(default_factory=lambda: defaultdict(float))
     mixed: list[OpRow] = field(default_factory=list)
+    issued: dict[Cause, float] = field(default_factory=lambda: defaultdict(float))
 
     @property
     def axes(self) -> tuple[str, ...]:
@@ -91,20 +96,28 @@ class Prices:
         """Sizes of the axes of layouts [S]: what depends on the batch is also divided by micro-batches."""
         own = [batch.degree(axis) for axis in self.axes]
         if is_batch and "data" in self.axes:
-            own[self.axes.index("data")] = batch.degree("data") * batch.micro
+            own[self.axes.index("data")] = batch.parts
         return own
 
 
-def prices(rows: Rows, cluster: Cluster) -> Prices:
+def prices(rows: Rows, chip: Chip) -> Prices:
     """Adds up what can be added up."""
-    made = Prices(rows, cluster)
+    made = Prices(rows, chip)
+    for move in rows.moves:
+        made.issued[_cause(move.place, _axis_of(move, made.axes))] += move.count
     for row in rows.ops:
+        made.issued[_cause(row.place, "")] += _launches(row, rows) * row.count
         split = split_by(row.op.rule, row.split, [np.array([2 + 2 * a]) for a in range(len(made.axes))])
         if _is_uniform(row, split, rows):
             _add_uniform(made, row)
         else:
             made.mixed.append(row)
     return made
+
+
+def _launches(row: OpRow, rows: Rows) -> int:
+    """Kernels that one run of an op starts."""
+    return int(row.op.rule.work.unit != "free" and any(v not in rows.template.fused for v in row.op.results))
 
 
 def _is_uniform(row: OpRow, split: Split, rows: Rows) -> bool:
@@ -117,7 +130,7 @@ def _is_uniform(row: OpRow, split: Split, rows: Rows) -> bool:
 
 
 def _add_uniform(made: Prices, row: OpRow) -> None:
-    template, chip = made.rows.template, made.cluster.chip
+    template, chip = made.rows.template, made.chip
     whole = split_by(row.op.rule, row.split, [np.array([1])] * len(made.axes))
     work = op_work(row.op, template.graph, whole, template.fused)
     launch_s = work.launches * chip.op_overhead_s
@@ -133,29 +146,34 @@ def _cause(place: Place, axis: str) -> Cause:
     return Cause(place.stage, axis, place.layered, place.rate)
 
 
-def seconds_of(made: Prices, batch: Batch) -> Seconds:
+def seconds_of(made: Prices, batch: Batch, cluster: Cluster) -> Seconds:
     """Seconds of all runs of a step as if there were one micro-batch's worth of each [S], by cause."""
     found: Seconds = defaultdict(lambda: np.zeros(batch.count))
     for (cause, axes, is_micro), seconds in made.uniform.items():
-        parts = np.ones(batch.count)
-        for axis in sorted(axes):
-            parts = parts * batch.degree(axis)
-        found[cause] += seconds / (parts * batch.micro if is_micro and "data" in axes else parts)
+        found[cause] += seconds / parts_of(axes, batch, is_micro)
     for cause, seconds in made.launches.items():
         found[cause] += seconds
     for row in made.mixed:
         found[_cause(row.place, "")] += _op_seconds(made, row, batch)
-    exchanges = _Exchanges(made, batch)
+    exchanges = _Exchanges(made, batch, cluster)
     for row in made.rows.moves:
         found[_cause(row.place, _axis_of(row, made.axes))] += exchanges.seconds(row) * row.count
     return found
+
+
+def parts_of(axes: Iterable[str], batch: Batch, is_batch: bool) -> np.ndarray:
+    """Into how many parts some axes divide a value [S]."""
+    parts = np.ones(batch.count)
+    for axis in sorted(axes):
+        parts = parts * (batch.parts if is_batch and axis == "data" else batch.degree(axis))
+    return parts
 
 
 def _op_seconds(made: Prices, row: OpRow, batch: Batch) -> np.ndarray:
     template = made.rows.template
     split = split_by(row.op.rule, row.split, made.sizes(batch, row.place, row.place.rate == MICRO))
     work = op_work(row.op, template.graph, split, template.fused)
-    seconds = np.broadcast_to(time_s(work, made.cluster.chip), (batch.count,)) * row.count
+    seconds = np.broadcast_to(time_s(work, made.chip), (batch.count,)) * row.count
     return seconds / batch.degree(PIPE) if row.place.stacked else seconds
 
 
@@ -173,6 +191,7 @@ class _Exchanges:
 
     made: Prices
     batch: Batch
+    cluster: Cluster
     lines: dict = field(default_factory=dict)
 
     def seconds(self, row: MoveRow) -> np.ndarray:
@@ -183,7 +202,7 @@ class _Exchanges:
         buffer_bytes = row.whole_bytes // parts
         if row.step.kind in ("slice", "mask"):
             work = Work(read_bytes=buffer_bytes, written_bytes=buffer_bytes, launches=1)
-            return np.asarray(time_s(work, self.made.cluster.chip))
+            return np.asarray(time_s(work, self.made.chip))
         alpha_s, beta_s_per_byte = self.line(row)
         times = (alpha_s + beta_s_per_byte * buffer_bytes).min(axis=0)
         return np.where(buffer_bytes > 0, times, 0.0)
@@ -201,13 +220,13 @@ class _Exchanges:
         key = (row.step.kind, axes)
         if key not in self.lines:
             members = self.members(axes)
-            self.lines[key] = lines_of(row.step.kind, members, self.made.cluster)
+            self.lines[key] = lines_of(row.step.kind, members, self.cluster)
         return self.lines[key]
 
     def members(self, axes: frozenset[str]) -> np.ndarray:
         """Members per tier [T, S]."""
         if axes not in self.lines:
-            self.lines[axes] = members_per_tier(self.made.cluster, self.batch.degrees, self.batch.order, axes)
+            self.lines[axes] = members_per_tier(self.cluster, self.batch.degrees, self.batch.order, axes)
         return self.lines[axes]
 
 

@@ -35,11 +35,16 @@ class Place(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class OpRow:
-    """Runs of an op under one strategy; `op` stands for all that are equal."""
+    """Runs of an op under one strategy; `op` stands for all that are equal.
+
+    `is_core`: a product of attention; `is_again`: it makes scores in the forward pass.
+    """
 
     op: Op
     split: Split
     place: Place
+    is_again: bool
+    is_core: bool
     count: float
 
 
@@ -109,9 +114,11 @@ class _Reader:
         rate = MICRO if is_micro and op.op.stage != "optimizer" else STEP
         place = Place(op.op.stage, layered, rate, is_stacked)
         fused = tuple(v in self.template.fused for v in (*op.op.operands, *op.op.results))
-        key = (id(op.op.rule), op.strategy, fused, place)
+        cores, made = self.template.cores, op.op.results[0]
+        flags = made in cores.again, made in cores.products
+        key = (id(op.op.rule), op.strategy, fused, place, flags)
         if self.counting:
-            self.ops.setdefault(key, [op.op, op.strategy, place, 0.0])[3] += trips
+            self.ops.setdefault(key, [op.op, op.strategy, place, *flags, 0.0])[5] += trips
 
     def move(self, op: Move, trips: float, layered: bool) -> None:
         was_micro = op.operands[0] in self.micro
@@ -174,7 +181,7 @@ class _Reader:
 
 
 def rows_of(template: Template) -> Rows:
-    """Reads the rows off the device program of a template."""
+    """Reads the rows off the device program of a template, and adds what it makes again."""
     reader, graph, program = _Reader(template), template.graph, template.program
     pairs = zip(graph.top.inputs, program.top.inputs, strict=True)
     reader.micro.update(local for value, local in pairs if graph.role(value) == "batch")

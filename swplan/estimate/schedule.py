@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from swplan.costmodel.collectives import algorithm_names
+from swplan.costmodel.cluster import Cluster
 from swplan.estimate.groups import lines_of, members_per_tier
-from swplan.estimate.pricing import PIPE, Batch, Cause, Prices, Seconds, runs
+from swplan.estimate.pricing import PIPE, Batch, Cause, Prices, Seconds, parts_of, runs, seconds_of
 from swplan.estimate.rows import STEP
 
 PARTS = (
@@ -29,6 +29,7 @@ class _Schedule:
     prices: Prices
     batch: Batch
     seconds: Seconds
+    cluster: Cluster
     overlap: tuple[str, ...]
 
     @property
@@ -86,18 +87,27 @@ def _is_sum(cause: Cause) -> bool:
     return cause.axis == "data" and cause.rate == STEP and cause.stage == "backward"
 
 
-def parts_of(prices: Prices, batch: Batch, seconds: Seconds, overlap: tuple[str, ...] = ()) -> Parts:
-    """The parts of a step [S], by name; see `PARTS`."""
-    plan = _Schedule(prices, batch, seconds, overlap)
+def step_parts(prices: Prices, batch: Batch, cluster: Cluster, overlap: tuple[str, ...], *, eager: bool) -> Parts:
+    """The parts of a step [S], by name; see `PARTS`.
+
+    Args:
+        prices: of the rows.
+        batch: the strategies.
+        cluster: the network.
+        overlap: axes whose exchanges run beside computing.
+        eager: whether the host starts every op.
+    """
+    plan = _Schedule(prices, batch, seconds_of(prices, batch, cluster), cluster, overlap)
     found: Parts = {part: np.zeros(batch.count) for part in PARTS}
     for stage in ("forward", "backward"):
         found[stage] = plan.work(stage)
-        axes = {c.axis for c in seconds if c.stage == stage and c.axis not in ("", "local")}
+        axes = {c.axis for c in plan.seconds if c.stage == stage and c.axis not in ("", "local")}
         exposed = _sum(plan.exposed(stage, axis, found[stage]) for axis in sorted(axes))
         found[f"{stage}_communication"] = exposed + _transfers(plan)
+        found[stage] = found[stage] + (_issue_s(plan, stage, found) if eager else 0.0)
     others = plan.total(lambda c: c.stage == "optimizer" and c.axis not in ("", "local", "data"))
     found["optimizer"] = plan.work("optimizer") + others + plan.sums()
-    found["bubble"] = _bubble(plan)
+    found["bubble"] = _bubble(plan, eager)
     return found
 
 
@@ -108,34 +118,47 @@ def _sum(arrays: Iterable[np.ndarray]) -> np.ndarray | float:
 def _transfers(plan: _Schedule) -> np.ndarray:
     """Seconds that one pass of all micro-batches waits for its neighbours in the pipeline [S]."""
     batch = plan.batch
-    seconds = transfer_s(plan.prices, batch) * batch.interleave * batch.micro
+    seconds = transfer_s(plan, batch) * batch.interleave * batch.micro
     return np.where(batch.degree(PIPE) > 1, 0.0 if PIPE in plan.overlap else seconds, 0.0)
 
 
-def transfer_s(prices: Prices, batch: Batch) -> np.ndarray:
+def transfer_s(plan: _Schedule, batch: Batch) -> np.ndarray:
     """Seconds to hand what goes from layer to layer to the next pipeline stage [S]."""
     if PIPE not in batch.degrees:
         return np.zeros(batch.count)
-    members = members_per_tier(prices.cluster, batch.degrees, batch.order, frozenset({PIPE}))
-    alpha_s, beta_s_per_byte = lines_of("permute", members, prices.cluster)
-    assert len(algorithm_names("permute")) == len(alpha_s), "swplan bug: one line for each algorithm"
-    return (alpha_s + beta_s_per_byte * border_bytes(prices, batch)).min(axis=0)
+    members = members_per_tier(plan.cluster, batch.degrees, batch.order, frozenset({PIPE}))
+    alpha_s, beta_s_per_byte = lines_of("permute", members, plan.cluster)
+    return (alpha_s + beta_s_per_byte * border_bytes(plan.prices, batch)).min(axis=0)
 
 
 def border_bytes(prices: Prices, batch: Batch) -> np.ndarray:
     """Bytes that one device hands to the next stage for a micro-batch [S]; devices along the model axis share them."""
     found = np.zeros(batch.count)
     for whole, layout in prices.rows.border:
-        parts = batch.degree("model") * batch.micro
-        for axis, entry in zip(prices.axes, layout, strict=True):
-            parts = parts * batch.degree(axis) if entry >= 0 and axis != "model" else parts
-        found = found + whole / parts
+        axes = {axis for axis, entry in zip(prices.axes, layout, strict=True) if entry >= 0} - {"model"}
+        found = found + whole / (parts_of(axes, batch, True) * batch.degree("model"))
     return found
 
 
-def _bubble(plan: _Schedule) -> np.ndarray:
+def _issued_s(plan: _Schedule, stages: tuple[str, ...] = ("forward", "backward"), rest: bool = False) -> np.ndarray:
+    """Seconds in which the host starts the ops and exchanges of the layers (with `rest`: of all) of a stage [S]."""
+    started = np.zeros(plan.batch.count)
+    for cause, count in plan.prices.issued.items():
+        if cause.stage in stages and (cause.layered or rest):
+            started = started + count * runs(cause, plan.batch) * (plan.share() if cause.layered else 1.0)
+    return started * plan.prices.chip.issue_s
+
+
+def _issue_s(plan: _Schedule, stage: str, found: Parts) -> np.ndarray:
+    """Seconds that a pass takes longer because the host has to start every op and exchange of it [S]."""
+    busy = found[stage] + found[f"{stage}_communication"]
+    return np.maximum(0.0, _issued_s(plan, (stage,), rest=True) - busy)
+
+
+def _bubble(plan: _Schedule, eager: bool) -> np.ndarray:
     """Seconds that a stage is idle while the pipeline fills and drains [S]."""
     batch = plan.batch
     layered = plan.total(lambda c: c.layered and c.stage != "optimizer" and not _is_sum(c)) / batch.micro
+    layered = np.maximum(layered, _issued_s(plan) / batch.micro if eager else 0.0)
     waits = (batch.degree(PIPE) - 1) / batch.interleave
-    return layered * waits + np.where(waits > 0, 2 * transfer_s(plan.prices, batch) * waits, 0.0)
+    return layered * waits + np.where(waits > 0, 2 * transfer_s(plan, batch) * waits, 0.0)

@@ -20,6 +20,7 @@ RECOMPUTE = ("none", "attention", "full")
 PRECISIONS = ("as_written", "auto", "layered", "bf16", "fp16", "fp8")
 OVERLAPS = ("data", "model", "pipe", "expert")
 ATTENTION = ("plain", "fused")
+LAUNCHES = ("compiled", "eager")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +37,8 @@ class Strategy:
         overlap: axes whose exchanges run beside computing as far as the schedule allows.
         sequence: positions are split along the model axis between the products (sequence parallelism).
         attention: "plain", or "fused": scores never reach memory (FlashAttention).
+        launch: "compiled", or "eager": the host starts every op, which may take longer than the op.
+        global_batch: examples of a step, if not those of the traced program (0).
     """
 
     mesh: tuple[tuple[str, int], ...] = ()
@@ -47,6 +50,8 @@ class Strategy:
     overlap: tuple[str, ...] = ()
     sequence: bool = True
     attention: str = "plain"
+    launch: str = "compiled"
+    global_batch: int = 0
 
     @property
     def devices(self) -> int:
@@ -132,4 +137,6 @@ _READERS: Mapping[str, Callable[[str, str], object]] = {
     "overlap": _overlap,
     "sequence": lambda key, value: _choice("0", "1")(key, value) == "1",
     "attention": _choice(*ATTENTION),
+    "launch": _choice(*LAUNCHES),
+    "global_batch": _count,
 }

@@ -7,12 +7,13 @@ layout names dims, neither knows how long an axis is: so the device program that
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import gcd, prod
 
 from swplan.costmodel.network import Placement
 from swplan.errors import UsageError
-from swplan.estimate.pins import pins
+from swplan.estimate.attention import Cores, cores_of
+from swplan.estimate.pins import pins, weight_sources
 from swplan.estimate.strategy import Strategy
 from swplan.ir.device import DeviceProgram
 from swplan.ir.graph import Graph
@@ -33,12 +34,14 @@ class Template:
         axes: names of the axes of the layouts, in their order.
         program: the program of one device, at some degrees.
         fused: values that never reach memory.
+        cores: the attentions of the program.
     """
 
     graph: Graph
     axes: tuple[str, ...]
     program: DeviceProgram
     fused: frozenset[int]
+    cores: Cores
 
 
 def template(subject: Subject, strategy: Strategy) -> Template:
@@ -48,6 +51,9 @@ def template(subject: Subject, strategy: Strategy) -> Template:
         UsageError: the program has nothing that an axis could split.
     """
     graph = subject.graph
+    cores = cores_of(graph, frozenset(weight_sources(graph)))
+    if strategy.attention == "fused":
+        subject = replace(subject, fused=subject.fused | cores.values)
     degrees = _degrees(graph, strategy)
     axes = tuple(axis for axis in SPLITTING if axis in degrees)
     sizes = tuple(degrees[axis] for axis in axes)
@@ -60,19 +66,34 @@ def template(subject: Subject, strategy: Strategy) -> Template:
     assert solution.choice is not None, f"swplan bug: no decisions agree with {strategy}"
     choices = area.choices(solution.choice)
     program = partition(graph, sizes, choices)
-    return Template(graph=graph, axes=axes, program=program, fused=subject.fused)
+    return Template(graph=graph, axes=axes, program=program, fused=subject.fused, cores=cores)
+
+
+def examples(graph: Graph) -> int:
+    """Examples of a step.
+
+    Raises:
+        UsageError: no argument is a batch.
+    """
+    batches = [graph.avals[v] for v in graph.top.inputs if graph.role(v) == "batch" and graph.avals[v].shape]
+    if not batches:
+        raise UsageError("the program has no batch among its arguments, which strategies split")
+    return gcd(*(aval.shape[0] for aval in batches))
 
 
 def _degrees(graph: Graph, strategy: Strategy) -> dict[str, int]:
     """A degree for each axis that lies on values, at which the program divides; the batch axis counts micro-batches."""
-    batches = [graph.avals[v] for v in graph.top.inputs if graph.role(v) == "batch" and graph.avals[v].shape]
-    if not batches:
-        raise UsageError("the program has no batch among its arguments, which strategies split")
-    rows = gcd(*(aval.shape[0] for aval in batches))
+    rows = examples(graph)
     wanted = {axis: strategy.degree(axis) for axis in SPLITTING}
     found = {"expert": gcd(wanted["expert"], rows), "model": wanted["model"], "context": wanted["context"]}
-    found["data"] = gcd(wanted["data"] * strategy.micro_batches, rows // found["expert"])
+    found["data"] = gcd(max(1, int(batch_parts(strategy, rows))), rows // found["expert"])
     for axis, size in found.items():
         if wanted[axis] > 1 and size == 1:
             raise UsageError(f"{axis}:{wanted[axis]} splits nothing: the batch of {rows} cannot be divided by it")
     return {axis: size for axis, size in found.items() if size > 1}
+
+
+def batch_parts(strategy: Strategy, rows: int) -> float:
+    """Into how many parts the examples of a program are divided along the data axis, one after the other included."""
+    parts = strategy.degree("data") * strategy.micro_batches
+    return rows * parts / strategy.global_batch if strategy.global_batch else parts

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from swplan.ir.graph import Graph, Op, Region
 
-_CHEAP = {"broadcast_in_dim", "iota", "convert_element_type"}
+CHEAP = {"broadcast_in_dim", "iota", "convert_element_type"}
 
 
 def fused_values(graph: Graph) -> frozenset[int]:
@@ -48,8 +48,9 @@ def _reads_inside(region: Region) -> set[int]:
 def _is_fused(op: Op, readers: list[Op]) -> bool:
     if op.rule is None or not op.rule.fusible:
         return False
-    return (len(readers) == 1 or op.primitive in _CHEAP) and all(map(_is_loop, readers))
+    return (len(readers) == 1 or op.primitive in CHEAP) and all(map(is_loop, readers))
 
 
-def _is_loop(op: Op) -> bool:
+def is_loop(op: Op) -> bool:
+    """Whether an op is one loop over its operands, element by element or reducing them."""
     return op.rule is not None and (op.rule.fusible or op.primitive.startswith("reduce_"))

@@ -75,7 +75,8 @@ def _value_split(dims: Dims, parts: list[np.ndarray], count: int) -> np.ndarray:
 def op_work(op: Op, graph: Graph, split: Split, fused: frozenset[int]) -> Work:
     """The work of one run of an op on one device, each number an array over its strategies [S]."""
     rule, kind = op.rule, op.rule.work
-    reads, writes = _traffic(op.operands, split.operands, graph, fused), _traffic(op.results, split.results, graph, fused)
+    reads = _traffic(op.operands, split.operands, graph, fused)
+    writes = _traffic(op.results, split.results, graph, fused)
     written = sum(writes, np.zeros(len(split.work)))
     read = sum(reads, np.zeros(len(split.work)))
     if kind.traffic == "result":

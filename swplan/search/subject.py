@@ -14,6 +14,7 @@ from swplan.ir.device import DeviceProgram
 from swplan.ir.graph import Graph
 from swplan.passes.fusion import fused_values
 from swplan.passes.memory import MemoryReport, peak_memory
+from swplan.passes.rows import row_fused_values
 from swplan.passes.xla import XLA_0_10, Xla
 from swplan.search.decisions import DecisionGraph, decision_graph
 from swplan.search.fold import Folded, fold
@@ -75,8 +76,14 @@ class Candidate:
 def subject(graph: Graph, cluster: Cluster, xla: Xla = XLA_0_10) -> Subject:
     """Prepares a program for planning on a cluster."""
     folded = fold(decision_graph(graph))
-    fused = fused_values(graph)
+    fused = fused_on(graph, cluster)
     return Subject(graph=graph, cluster=cluster, folded=folded, fused=fused, moments=moments(folded, fused), xla=xla)
+
+
+def fused_on(graph: Graph, cluster: Cluster) -> frozenset[int]:
+    """Values that never reach the memory of a device of this cluster."""
+    row_bytes = cluster.chip.row_bytes
+    return row_fused_values(graph, row_bytes) if row_bytes else fused_values(graph)
 
 
 def pricer_on(subject: Subject, placement: Placement) -> Pricer:
