@@ -7,12 +7,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from swplan.costmodel.chip import Chip
 from swplan.costmodel.cluster import Cluster
 from swplan.errors import UsageError
 from swplan.estimate.memory import Moments, bytes_of, moments_of
 from swplan.estimate.pricing import Batch, Prices, prices
 from swplan.estimate.recompute import again
-from swplan.estimate.rows import rows_of
+from swplan.estimate.rows import Rows, rows_of
 from swplan.estimate.schedule import Parts, step_parts
 from swplan.estimate.strategy import Strategy
 from swplan.estimate.template import batch_parts, examples, template
@@ -75,7 +76,8 @@ class Estimator:
     graph: Graph
     cluster: Cluster
     _subject: Subject | None = None
-    _made: dict[Kind, tuple[Prices, Moments]] = field(default_factory=dict)
+    _rows: dict[Kind, tuple[Rows, Moments]] = field(default_factory=dict)
+    _prices: dict[tuple[Kind, Chip], Prices] = field(default_factory=dict)
 
     @property
     def subject(self) -> Subject:
@@ -84,17 +86,24 @@ class Estimator:
             self._subject = subject(self.graph, self.cluster)
         return self._subject
 
-    def made(self, strategy: Strategy) -> tuple[Prices, Moments]:
+    def rows(self, strategy: Strategy) -> tuple[Rows, Moments]:
         """Rows and moments for the kind of a strategy.
 
         Raises:
             UsageError: the program has nothing that an axis could split.
         """
         kind = Kind.of(strategy)
-        if kind not in self._made:
+        if kind not in self._rows:
             rows = again(rows_of(template(self.subject, strategy)), strategy)
-            self._made[kind] = prices(rows, self.cluster.chip), moments_of(rows, strategy)
-        return self._made[kind]
+            self._rows[kind] = rows, moments_of(rows, strategy)
+        return self._rows[kind]
+
+    def prices(self, strategy: Strategy, chip: Chip) -> Prices:
+        """Prices of the rows of a kind of strategy on a chip."""
+        key = Kind.of(strategy), chip
+        if key not in self._prices:
+            self._prices[key] = prices(self.rows(strategy)[0], chip)
+        return self._prices[key]
 
     def costs(self, strategies: Sequence[Strategy], cluster: Cluster | None = None) -> Costs:
         """Costs of strategies of one kind, on this cluster or another of the same chip.
@@ -106,10 +115,10 @@ class Estimator:
         for strategy in strategies:
             check(strategy, target)
             assert Kind.of(strategy) == Kind.of(first), "swplan bug: strategies of several kinds priced together"
-        made, moments = self.made(first)
-        if first.degree("pipe") > 1 and not made.rows.layers:
+        rows, moments = self.rows(first)
+        if first.degree("pipe") > 1 and not rows.layers:
             raise UsageError(f"strategy {first}: pipeline stages share layers, and no layers are scanned here")
-        return costs_of(made, moments, self.batch(strategies), target, first)
+        return costs_of(self.prices(first, target.chip), moments, self.batch(strategies), target, first)
 
     def batch(self, strategies: Sequence[Strategy]) -> Batch:
         """Strategies of one kind as arrays."""

@@ -1,0 +1,1 @@
+"""Published measurements beside what the cost model predicts for the same runs."""

@@ -1,0 +1,71 @@
+"""Case: one published figure, and the run that it was measured on in our terms: program, cluster, strategy.
+
+What a publication leaves out and we had to assume stands in the case, in words, and is shown with its result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass, field
+
+from swplan.estimate.strategy import Strategy
+
+QUANTITIES = {
+    "iteration_s": "seconds of a training step",
+    "tokens_per_s": "tokens per second and device",
+    "memory_bytes": "bytes of one device at the peak",
+    "flops_per_s": "operations per second of the whole machine",
+    "ratio": "a ratio of two runs",
+    "share": "a share of the step, in points",
+}
+"""What is compared, and what it means."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """A training step on a cluster.
+
+    Attributes:
+        model: `module:function` that returns (step, args).
+        keywords: of the function, sorted.
+        cluster: its spec.
+        strategy: how it was run.
+        tokens: of a step.
+    """
+
+    model: str
+    keywords: tuple[tuple[str, object], ...]
+    cluster: str
+    strategy: Strategy
+    tokens: float
+
+    @classmethod
+    def of(cls, model: str, keywords: Mapping[str, object], **others: object) -> Run:
+        """A run; keywords in any order."""
+        return cls(model=model, keywords=tuple(sorted(keywords.items())), **others)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """One figure.
+
+    Attributes:
+        table: its table.
+        id: its row.
+        use: "fit" or "check".
+        quantity: one of `QUANTITIES`.
+        measured: the published value.
+        run: what was measured.
+        assumed: what the publication does not say.
+        group: equal for runs among which a user would choose; None where there is no choice.
+    """
+
+    table: str
+    id: str
+    use: str
+    quantity: str
+    measured: float
+    run: Run
+    assumed: tuple[str, ...] = ()
+    group: Hashable = None
+    note: str = field(default="")
