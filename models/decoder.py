@@ -30,7 +30,8 @@ def dense(features: int | tuple[int, ...], *, name: str, axis: tuple[int, ...] =
 def rotate(x: jax.Array, position_L: jax.Array, theta: float) -> jax.Array:
     """Rotates pair j of every head by the angle `position * theta ** (-j / J)`; scores then depend on distances only.
 
-    Pair j is made of elements j and J + j, as in the published weights of Llama on Hugging Face.
+    Pair j is made of elements j and J + j, as in the published weights of Llama on Hugging Face. Angles are fp32 in any
+    case: a lower dtype could not tell distant positions apart.
 
     Args:
         x: `[B, L, ..., K]` queries or keys.
@@ -38,10 +39,10 @@ def rotate(x: jax.Array, position_L: jax.Array, theta: float) -> jax.Array:
         theta: base of the wavelengths.
     """
     pairs = x.shape[-1] // 2
-    frequency_J = theta ** (-jnp.arange(pairs, dtype=x.dtype) / pairs)
-    angle_LJ = position_L.astype(x.dtype)[:, None] * frequency_J[None]
+    frequency_J = theta ** (-jnp.arange(pairs, dtype=jnp.float32) / pairs)
+    angle_LJ = position_L.astype(jnp.float32)[:, None] * frequency_J[None]
     angle = jnp.expand_dims(angle_LJ, (0, *range(2, x.ndim - 1)))
-    cos, sin = jnp.cos(angle), jnp.sin(angle)
+    cos, sin = jnp.cos(angle).astype(x.dtype), jnp.sin(angle).astype(x.dtype)
     first, second = jnp.split(x, 2, axis=-1)
     return jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)
 

@@ -159,6 +159,7 @@ def lm(
     batch: int = 8,
     balance_weight: float = 0.01,
     only_shapes: bool = False,
+    dtype: str = "float32",
     seed: int = 0,
     **dims,
 ):
@@ -170,6 +171,7 @@ def lm(
         batch: sequences of a batch.
         balance_weight: weight of the balance loss in `loss`.
         only_shapes: return `jax.ShapeDtypeStruct` in place of arrays.
+        dtype: in which the network computes; parameters are kept in fp32.
         seed: of parameters and batch.
         **dims: of `network`.
     """
@@ -187,6 +189,7 @@ def lm(
         training.adamw(),
         seed=seed,
         only_shapes=only_shapes,
+        dtype=dtype,
     )
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from models import decoder, llama
+from models.training import FAST_COMPILE
 
 BATCH, LENGTH, WIDTH, GROUPS, REPEATS, HEAD = 2, 6, 16, 2, 3, 8
 THETA = 100.0
@@ -15,7 +16,7 @@ QUERY_KEY = ("query", "key")
 def initialised(layer, seed=0):
     """A layer's parameters, its input, and its output."""
     x_BLD = jax.random.normal(jax.random.key(seed + 1), (BATCH, LENGTH, WIDTH))
-    y_BLD, variables = jax.jit(layer.init_with_output)(jax.random.key(seed), x_BLD)
+    y_BLD, variables = jax.jit(layer.init_with_output, compiler_options=FAST_COMPILE)(jax.random.key(seed), x_BLD)
     return variables["params"], x_BLD, y_BLD
 
 
@@ -62,6 +63,13 @@ def test_rotary_scores_depend_on_distances_only():
     unmoved = jnp.einsum("blgk,bmgk->bglm", q, k)
     np.testing.assert_allclose(*(jnp.diagonal(s, axis1=2, axis2=3) for s in (near, unmoved)), rtol=1e-4, atol=1e-5)
     assert np.abs(near - unmoved).max() > 0.1
+
+
+def test_angles_stay_exact_in_a_lower_dtype():
+    x = jnp.ones((1, 1, 1, HEAD), jnp.bfloat16)
+    one, other = (decoder.rotate(x, jnp.array([position]), THETA) for position in (8190, 8191))
+    assert one.dtype == jnp.bfloat16
+    assert np.abs(one[..., 0] - other[..., 0]).max() > 0.1
 
 
 def test_normalised_heads_do_not_depend_on_the_scale_of_the_projections():
