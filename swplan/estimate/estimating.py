@@ -11,9 +11,9 @@ from swplan.costmodel.chip import Chip
 from swplan.costmodel.cluster import Cluster
 from swplan.errors import UsageError
 from swplan.estimate.memory import Moments, bytes_of, moments_of
-from swplan.estimate.pricing import Batch, Prices, prices
+from swplan.estimate.pricing import Batch, Prices, Sorted, prices, sort_rows
 from swplan.estimate.recompute import again
-from swplan.estimate.rows import Rows, rows_of
+from swplan.estimate.rows import rows_of
 from swplan.estimate.schedule import Parts, step_parts
 from swplan.estimate.strategy import Strategy
 from swplan.estimate.template import batch_parts, examples, template
@@ -76,7 +76,7 @@ class Estimator:
     graph: Graph
     cluster: Cluster
     _subject: Subject | None = None
-    _rows: dict[Kind, tuple[Rows, Moments]] = field(default_factory=dict)
+    _rows: dict[Kind, tuple[Sorted, Moments]] = field(default_factory=dict)
     _prices: dict[tuple[Kind, Chip], Prices] = field(default_factory=dict)
 
     @property
@@ -86,7 +86,7 @@ class Estimator:
             self._subject = subject(self.graph, self.cluster)
         return self._subject
 
-    def rows(self, strategy: Strategy) -> tuple[Rows, Moments]:
+    def rows(self, strategy: Strategy) -> tuple[Sorted, Moments]:
         """Rows and moments for the kind of a strategy.
 
         Raises:
@@ -95,7 +95,7 @@ class Estimator:
         kind = Kind.of(strategy)
         if kind not in self._rows:
             rows = again(rows_of(template(self.subject, strategy)), strategy)
-            self._rows[kind] = rows, moments_of(rows, strategy)
+            self._rows[kind] = sort_rows(rows), moments_of(rows, strategy)
         return self._rows[kind]
 
     def prices(self, strategy: Strategy, chip: Chip) -> Prices:
@@ -116,7 +116,7 @@ class Estimator:
             check(strategy, target)
             assert Kind.of(strategy) == Kind.of(first), "swplan bug: strategies of several kinds priced together"
         rows, moments = self.rows(first)
-        if first.degree("pipe") > 1 and not rows.layers:
+        if first.degree("pipe") > 1 and not rows.rows.layers:
             raise UsageError(f"strategy {first}: pipeline stages share layers, and no layers are scanned here")
         return costs_of(self.prices(first, target.chip), moments, self.batch(strategies), target, first)
 

@@ -67,32 +67,56 @@ class Batch:
 Seconds = dict[Cause, np.ndarray]
 
 
-@dataclass(slots=True)
-class Prices:
-    """Times of all rows of a template on a chip.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sorted:
+    """Rows sorted for pricing, before any chip.
 
     Attributes:
-        rows: what is priced.
-        chip: the target.
-        uniform: (cause, axes that divide, whether micro-batches do) -> seconds undivided.
-        launches: cause -> seconds that nothing divides.
+        rows: what was sorted.
+        groups: of ops that are divided alike: cause, axes that divide, whether micro-batches do.
+        group: the group of each such op [R].
+        work: of each undivided, numbers [R].
+        count: runs of each [R].
         mixed: the other ops.
         issued: cause -> ops and exchanges that the host starts.
     """
 
     rows: Rows
+    groups: tuple[tuple[Cause, frozenset[str], bool], ...]
+    group: np.ndarray
+    work: Work
+    count: np.ndarray
+    mixed: tuple[OpRow, ...]
+    issued: Mapping[Cause, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prices:
+    """Times of all rows of a template on a chip.
+
+    Attributes:
+        sorted: what is priced.
+        chip: the target.
+        uniform: seconds of each group, undivided [G].
+        launches: seconds of each group that nothing divides [G].
+    """
+
+    sorted: Sorted
     chip: Chip
-    uniform: dict[tuple[Cause, frozenset[str], bool], float] = field(default_factory=lambda: defaultdict(float))
-    launches: dict[Cause, float] = field(default_factory=lambda: defaultdict(float))
-    mixed: list[OpRow] = field(default_factory=list)
-    issued: dict[Cause, float] = field(default_factory=lambda: defaultdict(float))
+    uniform: np.ndarray
+    launches: np.ndarray
+
+    @property
+    def rows(self) -> Rows:
+        """The rows."""
+        return self.sorted.rows
 
     @property
     def axes(self) -> tuple[str, ...]:
         """Axes of the template."""
         return self.rows.template.axes
 
-    def sizes(self, batch: Batch, place: Place, is_batch: bool) -> list[np.ndarray]:
+    def sizes(self, batch: Batch, is_batch: bool) -> list[np.ndarray]:
         """Sizes of the axes of layouts [S]: what depends on the batch is also divided by micro-batches."""
         own = [batch.degree(axis) for axis in self.axes]
         if is_batch and "data" in self.axes:
@@ -100,19 +124,50 @@ class Prices:
         return own
 
 
-def prices(rows: Rows, chip: Chip) -> Prices:
-    """Adds up what can be added up."""
-    made = Prices(rows, chip)
+def sort_rows(rows: Rows) -> Sorted:
+    """Sorts rows by what divides them."""
+    axes = rows.template.axes
+    groups: dict[tuple[Cause, frozenset[str], bool], int] = {}
+    uniform, mixed, issued = [], [], defaultdict(float)
     for move in rows.moves:
-        made.issued[_cause(move.place, _axis_of(move, made.axes))] += move.count
+        issued[_cause(move.place, _axis_of(move, axes))] += move.count
     for row in rows.ops:
-        made.issued[_cause(row.place, "")] += _launches(row, rows) * row.count
-        split = split_by(row.op.rule, row.split, [np.array([2 + 2 * a]) for a in range(len(made.axes))])
+        issued[_cause(row.place, "")] += _launches(row, rows) * row.count
+        split = split_by(row.op.rule, row.split, [np.array([2 + 2 * a]) for a in range(len(axes))])
         if _is_uniform(row, split, rows):
-            _add_uniform(made, row)
+            uniform.append((groups.setdefault(_group(row, axes), len(groups)), _whole_work(row, rows), row.count))
         else:
-            made.mixed.append(row)
-    return made
+            mixed.append(row)
+    return Sorted(
+        rows=rows,
+        groups=tuple(groups),
+        group=np.array([group for group, _, _ in uniform], int),
+        work=_stacked([work for _, work, _ in uniform]),
+        count=np.array([count for _, _, count in uniform]),
+        mixed=tuple(mixed),
+        issued=issued,
+    )
+
+
+def prices(made: Sorted, chip: Chip) -> Prices:
+    """Adds up, group by group, what a chip needs for what is divided alike."""
+    launch_s = made.work.launches * chip.op_overhead_s * made.count
+    seconds = np.broadcast_to(time_s(made.work, chip), made.count.shape) * made.count - launch_s
+    by_group = lambda x: np.bincount(made.group, weights=x, minlength=len(made.groups))  # noqa: E731
+    return Prices(sorted=made, chip=chip, uniform=by_group(seconds), launches=by_group(launch_s))
+
+
+def _stacked(works: list[Work]) -> Work:
+    """Works without products as one, whose numbers are arrays over them [R]."""
+    number = lambda of: np.array([float(np.asarray(of(work)).reshape(-1)[0]) for work in works])  # noqa: E731
+    precisions = sorted({precision for work in works for precision in work.vector_flops})
+    return Work(
+        vector_flops={p: number(lambda work, p=p: work.vector_flops.get(p, 0.0)) for p in precisions},
+        special_flops=number(lambda work: work.special_flops),
+        read_bytes=number(lambda work: work.read_bytes),
+        written_bytes=number(lambda work: work.written_bytes),
+        launches=number(lambda work: work.launches),
+    )
 
 
 def _launches(row: OpRow, rows: Rows) -> int:
@@ -129,17 +184,15 @@ def _is_uniform(row: OpRow, split: Split, rows: Rows) -> bool:
     return parts <= {int(split.work[0])}
 
 
-def _add_uniform(made: Prices, row: OpRow) -> None:
-    template, chip = made.rows.template, made.chip
-    whole = split_by(row.op.rule, row.split, [np.array([1])] * len(made.axes))
-    work = op_work(row.op, template.graph, whole, template.fused)
-    launch_s = work.launches * chip.op_overhead_s
-    axes = frozenset(axis for axis, entry in zip(made.axes, row.split, strict=True) if entry >= 0)
-    cause = _cause(row.place, "")
-    seconds = float(np.asarray(time_s(work, chip)).reshape(-1)[0]) - launch_s
-    axes |= {PIPE} if row.place.stacked else frozenset()
-    made.uniform[cause, axes, row.place.rate == MICRO] += seconds * row.count
-    made.launches[cause] += launch_s * row.count
+def _group(row: OpRow, axes: tuple[str, ...]) -> tuple[Cause, frozenset[str], bool]:
+    own = frozenset(axis for axis, entry in zip(axes, row.split, strict=True) if entry >= 0)
+    own |= {PIPE} if row.place.stacked else frozenset()
+    return _cause(row.place, ""), own, row.place.rate == MICRO
+
+
+def _whole_work(row: OpRow, rows: Rows) -> Work:
+    whole = split_by(row.op.rule, row.split, [np.array([1])] * len(rows.template.axes))
+    return op_work(row.op, rows.template.graph, whole, rows.template.fused)
 
 
 def _cause(place: Place, axis: str) -> Cause:
@@ -149,11 +202,11 @@ def _cause(place: Place, axis: str) -> Cause:
 def seconds_of(made: Prices, batch: Batch, cluster: Cluster) -> Seconds:
     """Seconds of all runs of a step as if there were one micro-batch's worth of each [S], by cause."""
     found: Seconds = defaultdict(lambda: np.zeros(batch.count))
-    for (cause, axes, is_micro), seconds in made.uniform.items():
-        found[cause] += seconds / parts_of(axes, batch, is_micro)
-    for cause, seconds in made.launches.items():
-        found[cause] += seconds
-    for row in made.mixed:
+    for (cause, axes, is_micro), seconds, launch_s in zip(
+        made.sorted.groups, made.uniform, made.launches, strict=True
+    ):
+        found[cause] += seconds / parts_of(axes, batch, is_micro) + launch_s
+    for row in made.sorted.mixed:
         found[_cause(row.place, "")] += _op_seconds(made, row, batch)
     exchanges = _Exchanges(made, batch, cluster)
     for row in made.rows.moves:
@@ -171,7 +224,7 @@ def parts_of(axes: Iterable[str], batch: Batch, is_batch: bool) -> np.ndarray:
 
 def _op_seconds(made: Prices, row: OpRow, batch: Batch) -> np.ndarray:
     template = made.rows.template
-    split = split_by(row.op.rule, row.split, made.sizes(batch, row.place, row.place.rate == MICRO))
+    split = split_by(row.op.rule, row.split, made.sizes(batch, row.place.rate == MICRO))
     work = op_work(row.op, template.graph, split, template.fused)
     seconds = np.broadcast_to(time_s(work, made.chip), (batch.count,)) * row.count
     return seconds / batch.degree(PIPE) if row.place.stacked else seconds
@@ -196,7 +249,7 @@ class _Exchanges:
 
     def seconds(self, row: MoveRow) -> np.ndarray:
         """Seconds of one run [S]."""
-        sizes = self.made.sizes(self.batch, row.place, row.is_batch)
+        sizes = self.made.sizes(self.batch, row.is_batch)
         parts = np.minimum(self.degree(row.step.before, sizes), self.degree(row.step.after, sizes))
         parts = parts * self.batch.degree(PIPE) if row.place.stacked else parts
         buffer_bytes = row.whole_bytes // parts

@@ -143,7 +143,7 @@ def border_bytes(prices: Prices, batch: Batch) -> np.ndarray:
 def _issued_s(plan: _Schedule, stages: tuple[str, ...] = ("forward", "backward"), rest: bool = False) -> np.ndarray:
     """Seconds in which the host starts the ops and exchanges of the layers (with `rest`: of all) of a stage [S]."""
     started = np.zeros(plan.batch.count)
-    for cause, count in plan.prices.issued.items():
+    for cause, count in plan.prices.sorted.issued.items():
         if cause.stage in stages and (cause.layered or rest):
             started = started + count * runs(cause, plan.batch) * (plan.share() if cause.layered else 1.0)
     return started * plan.prices.chip.issue_s

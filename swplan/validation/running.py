@@ -31,10 +31,13 @@ class Runner:
     progress: Progress | None = None
     overrides: dict[str, dict[str, float]] = field(default_factory=dict)
     estimators: dict = field(default_factory=dict)
+    clusters: dict[str, Cluster] = field(default_factory=dict)
 
     def cluster(self, spec: str) -> Cluster:
         """A cluster, with the overrides of its chip."""
-        cluster = Cluster.parse(spec)
+        if spec not in self.clusters:
+            self.clusters[spec] = Cluster.parse(spec)
+        cluster = self.clusters[spec]
         numbers = self.overrides.get(cluster.chip.name)
         return cluster.replace({k: v for k, v in numbers.items() if k not in spec}) if numbers else cluster
 
