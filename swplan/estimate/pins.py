@@ -8,7 +8,7 @@ multiplied. What is left open (where sums are done, how activations lie in betwe
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from swplan.estimate.dims import batch_dims, factor_of, summed
 from swplan.estimate.strategy import Strategy
@@ -109,6 +109,10 @@ def _op_data(op: Op, facts: Facts) -> Test:
     return (lambda entry: entry < 0) if facts.is_state(op) else _anything
 
 
+def _op_replica(op: Op, facts: Facts) -> Test:
+    return _op_data(op, replace(facts, strategy=replace(facts.strategy, zero=0)))
+
+
 def _op_expert(op: Op, facts: Facts) -> Test:
     rule = op.rule
     owners = {f for f, factor in enumerate(rule.factors) if factor.size in facts.counts}
@@ -160,6 +164,10 @@ def _value_data(node: Node, facts: Facts) -> Test:
     return (lambda entry: entry < 0) if value in facts.sums and not zero else _anything
 
 
+def _value_replica(node: Node, facts: Facts) -> Test:
+    return _value_data(node, replace(facts, strategy=replace(facts.strategy, zero=0)))
+
+
 def _value_expert(node: Node, facts: Facts) -> Test:
     dim = _dim(node, facts.batch)
     owners = {d for d, size in enumerate(node.aval.shape) if size in facts.counts}
@@ -183,20 +191,23 @@ def _input(axis: str, node: Node, cls: int, facts: Facts) -> Test:
     shape, zero = node.aval.shape, facts.strategy.zero
     first = 1 if cls in facts.sliced else 0
     if node.role == "batch":
-        place = {"data": 0, "expert": 0, "context": 1}.get(axis, REPLICATED)
+        place = {"data": 0, "replica": 0, "expert": 0, "context": 1}.get(axis, REPLICATED)
         return lambda entry: entry == (place if place < len(shape) else REPLICATED)
     if axis == "model":
         return lambda entry: entry < 0 or entry >= first
     if axis == "expert":
         owners = {d for d, size in enumerate(shape) if size in facts.counts and shape in facts.experts}
         return (lambda entry: entry in owners) if owners else (lambda entry: entry < 0)
-    if (zero == 3 or (zero and node.role == "optimizer")) and len(shape) > first:
+    split = axis != "replica" and (zero == 3 or (zero and node.role == "optimizer"))
+    if split and len(shape) > first:
         return lambda entry: entry >= first
     return lambda entry: entry < 0
 
 
-_OPS = {"data": _op_data, "expert": _op_expert, "context": _op_context, "model": _op_model}
-_VALUES = {"data": _value_data, "expert": _value_expert, "context": _value_context, "model": _value_model}
+_OPS = {"data": _op_data, "replica": _op_replica, "expert": _op_expert}
+_OPS |= {"context": _op_context, "model": _op_model}
+_VALUES = {"data": _value_data, "replica": _value_replica, "expert": _value_expert}
+_VALUES |= {"context": _value_context, "model": _value_model}
 
 
 def _anything(entry: int) -> bool:

@@ -231,11 +231,11 @@ def _op_seconds(made: Prices, row: OpRow, batch: Batch) -> np.ndarray:
 
 
 def _axis_of(row: MoveRow, axes: tuple[str, ...]) -> str:
-    """The axis that an exchange is counted for: `data` where it sums over the batch, else the first."""
+    """The axis that an exchange is counted for: `data` where it sums what examples left, else the first."""
     if row.step.kind in ("slice", "mask"):
         return "local"
     names = [axes[a] for a in row.step.axes]
-    return "data" if "data" in names else names[0]
+    return "data" if row.sums or "data" in names else names[0]
 
 
 @dataclass(slots=True)

@@ -93,11 +93,6 @@ class _Reader:
     border: list[tuple[int, Layout]] = field(default_factory=list)
     counting: bool = True
 
-    @property
-    def data(self) -> int:
-        """Position of the data axis; -1 if there is none."""
-        return self.template.axes.index("data") if "data" in self.template.axes else -1
-
     def region(self, region: DeviceRegion, trips: float, layered: bool) -> None:
         for op in region.ops:
             if isinstance(op, Loop):
@@ -122,13 +117,13 @@ class _Reader:
 
     def move(self, op: Move, trips: float, layered: bool) -> None:
         was_micro = op.operands[0] in self.micro
-        joined = {a for a in op.step.axes if op.step.before[a] < -1}
-        sums = was_micro and self.data in joined
+        held = self.template.program.values[op.operands[0]]
+        joined = {self.template.axes[a] for a in op.step.axes if op.step.before[a] < -1}
+        sums = was_micro and held.origin not in self.template.batch and bool(joined - {"model"})
         is_stacked = self.spread(op)
         self.micro.update(op.results if was_micro and not sums else ())
         gathers = op.step.kind == "all_gather" and not was_micro and op.stage != "optimizer"
         rate = STEP if sums else MICRO if was_micro else GATHER if gathers else STEP
-        held = self.template.program.values[op.operands[0]]
         whole = self.template.graph.avals[held.origin].bytes
         place = Place(op.stage, layered, rate, is_stacked)
         key = (op.step, whole, place, was_micro, sums)

@@ -14,8 +14,9 @@ from math import prod
 
 from swplan.errors import UsageError
 
-AXES = ("data", "expert", "context", "model", "pipe")
-"""What a mesh axis may split: the batch; experts (and the batch); positions of a sequence; weights; layers."""
+AXES = ("data", "replica", "expert", "context", "model", "pipe")
+"""What a mesh axis may split: the batch (and state, with ZeRO); the batch alone; experts, and the batch where there are
+none; positions of a sequence; weights; layers."""
 RECOMPUTE = ("none", "attention", "full")
 PRECISIONS = ("as_written", "auto", "layered", "bf16", "fp16", "fp8")
 OVERLAPS = ("data", "model", "pipe", "expert")

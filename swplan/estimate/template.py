@@ -7,12 +7,14 @@ layout names dims, neither knows how long an axis is: so the device program that
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from math import gcd, prod
 
 from swplan.costmodel.network import Placement
 from swplan.errors import UsageError
 from swplan.estimate.attention import Cores, cores_of
+from swplan.estimate.dims import batch_dims
 from swplan.estimate.pins import pins, weight_sources
 from swplan.estimate.strategy import Strategy
 from swplan.ir.device import DeviceProgram
@@ -21,7 +23,7 @@ from swplan.passes.partition import partition
 from swplan.search.space import space
 from swplan.search.subject import LIMITLESS, Subject, pricer_on, solve_space
 
-SPLITTING = ("data", "expert", "context", "model")
+SPLITTING = ("data", "replica", "expert", "context", "model")
 """Axes that split values; `pipe` splits the program."""
 
 
@@ -35,6 +37,7 @@ class Template:
         program: the program of one device, at some degrees.
         fused: values that never reach memory.
         cores: the attentions of the program.
+        batch: value -> its dim of examples.
     """
 
     graph: Graph
@@ -42,6 +45,7 @@ class Template:
     program: DeviceProgram
     fused: frozenset[int]
     cores: Cores
+    batch: Mapping[int, int]
 
 
 def template(subject: Subject, strategy: Strategy) -> Template:
@@ -51,6 +55,7 @@ def template(subject: Subject, strategy: Strategy) -> Template:
         UsageError: the program has nothing that an axis could split.
     """
     graph = subject.graph
+    batch = batch_dims(graph, 0)
     cores = cores_of(graph, frozenset(weight_sources(graph)))
     if strategy.attention == "fused":
         subject = replace(subject, fused=subject.fused | cores.values)
@@ -66,7 +71,7 @@ def template(subject: Subject, strategy: Strategy) -> Template:
     assert solution.choice is not None, f"swplan bug: no decisions agree with {strategy}"
     choices = area.choices(solution.choice)
     program = partition(graph, sizes, choices)
-    return Template(graph=graph, axes=axes, program=program, fused=subject.fused, cores=cores)
+    return Template(graph=graph, axes=axes, program=program, fused=subject.fused, cores=cores, batch=batch)
 
 
 def examples(graph: Graph) -> int:
@@ -85,11 +90,15 @@ def _degrees(graph: Graph, strategy: Strategy) -> dict[str, int]:
     """A degree for each axis that lies on values, at which the program divides; the batch axis counts micro-batches."""
     rows = examples(graph)
     wanted = {axis: strategy.degree(axis) for axis in SPLITTING}
-    found = {"expert": gcd(wanted["expert"], rows), "model": wanted["model"], "context": wanted["context"]}
-    found["data"] = gcd(max(1, int(batch_parts(strategy, rows))), rows // found["expert"])
+    found = {"model": wanted["model"], "context": wanted["context"]}
+    for axis in ("expert", "replica"):
+        found[axis] = gcd(wanted[axis], rows)
+        rows //= found[axis]
+    found["data"] = gcd(max(1, int(batch_parts(strategy, examples(graph)))), rows)
     for axis, size in found.items():
         if wanted[axis] > 1 and size == 1:
-            raise UsageError(f"{axis}:{wanted[axis]} splits nothing: the batch of {rows} cannot be divided by it")
+            count = examples(graph)
+            raise UsageError(f"{axis}:{wanted[axis]} splits nothing: the batch of {count} cannot be divided by it")
     return {axis: size for axis, size in found.items() if size > 1}
 
 

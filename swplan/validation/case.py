@@ -6,19 +6,17 @@ What a publication leaves out and we had to assume stands in the case, in words,
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from swplan.estimate.strategy import Strategy
 
 QUANTITIES = {
-    "iteration_s": "seconds of a training step",
-    "tokens_per_s": "tokens per second and device",
-    "memory_bytes": "bytes of one device at the peak",
-    "flops_per_s": "operations per second of the whole machine",
-    "ratio": "a ratio of two runs",
-    "share": "a share of the step, in points",
+    "iter_time_s": "seconds of a training step",
+    "tok_s_chip": "tokens per second and device",
+    "tflops_per_chip": "operations that the model needs, 1e12 per second and device",
+    "mem_gib": "GiB of one device at the peak",
 }
-"""What is compared, and what it means."""
+"""What published runs give, in the words of their table, and what it means."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +56,7 @@ class Case:
         run: what was measured.
         assumed: what the publication does not say.
         group: equal for runs among which a user would choose; None where there is no choice.
+        amount: what the figure counts in a step, where it is a rate; 0 where it is a time or a size.
     """
 
     table: str
@@ -68,4 +67,4 @@ class Case:
     run: Run
     assumed: tuple[str, ...] = ()
     group: Hashable = None
-    note: str = field(default="")
+    amount: float = 0.0

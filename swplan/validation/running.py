@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -85,14 +85,7 @@ def traced(run: Run):
 
 
 def _quantity(case: Case, costs: Costs, at: int) -> float:
+    if case.quantity == "mem_gib":
+        return float(costs.peak_bytes[at]) / 2**30
     seconds = float(costs.step_time_s[at])
-    if case.quantity == "tokens_per_s":
-        return case.run.tokens / seconds / case.run.strategy.devices
-    if case.quantity == "memory_bytes":
-        return float(costs.peak_bytes[at])
-    return seconds
-
-
-def with_chip(estimator: Estimator, cluster: Cluster) -> Estimator:
-    """The same program on another chip."""
-    return replace(estimator, cluster=cluster)
+    return case.amount / seconds if case.amount else seconds

@@ -54,7 +54,7 @@ def _case(table: str, row: Mapping[str, str]) -> Case:
         table=table,
         id=name,
         use=row["use"],
-        quantity="iteration_s",
+        quantity="iter_time_s",
         measured=float(row["iter_ms"]) / 1e3,
         run=run,
         assumed=(f"vocabulary {VOCAB}", *ASSUMED[is_multi]),
