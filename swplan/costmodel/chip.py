@@ -57,6 +57,7 @@ class Chip:
         tiling: How products are cut into tiles, if that is known.
         row_bytes: Longest row of a tensor that a kernel holds in local memory; 0 where compilers fuse no rows.
         reserved_bytes: Memory that libraries take, whatever the program.
+        algorithms: Names of the algorithms of collectives that its library has; all that are known where empty.
         numbers: Everything in the file by dotted key; the fields above are views of it.
     """
 
@@ -76,6 +77,7 @@ class Chip:
     row_bytes: int
     reserved_bytes: int
     numbers: Mapping[str, Number]
+    algorithms: tuple[str, ...] = ()
 
     @classmethod
     def of(
@@ -86,6 +88,7 @@ class Chip:
         device: str,
         tiers: tuple[str, ...],
         numbers: Mapping[str, Number],
+        algorithms: tuple[str, ...] = (),
         where: str | None = None,
     ) -> Chip:
         """The chip that these numbers make.
@@ -111,6 +114,7 @@ class Chip:
             row_bytes=int(_value(numbers, "compute.row_bytes")),
             reserved_bytes=int(_value(numbers, "memory.reserved_bytes")),
             numbers=MappingProxyType(dict(numbers)),
+            algorithms=algorithms,
         )
 
     @property
@@ -157,6 +161,7 @@ class Chip:
             device=self.device,
             tiers=self.tiers,
             numbers={**kept, **numbers},
+            algorithms=self.algorithms,
         )
 
     def __hash__(self) -> int:
@@ -212,8 +217,11 @@ def _chip(content: dict, path: Path) -> Chip:
     tiers = content.pop("tiers", None)
     if not isinstance(tiers, list) or not tiers or not all(isinstance(tier, str) for tier in tiers):
         raise ChipError(f"{path}: tiers is missing; write the names of the network tiers, innermost first.")
+    algorithms = content.pop("algorithms", [])
+    if not isinstance(algorithms, list) or not all(isinstance(name, str) for name in algorithms):
+        raise ChipError(f"{path}: algorithms must be a list of names of algorithms of collectives.")
     numbers = dict(_numbers(content, "", path))
-    return Chip.of(**words, tiers=tuple(tiers), numbers=numbers, where=str(path))
+    return Chip.of(**words, tiers=tuple(tiers), numbers=numbers, algorithms=tuple(algorithms), where=str(path))
 
 
 def _numbers(table: Mapping[str, object], prefix: str, path: Path):

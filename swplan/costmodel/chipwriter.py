@@ -20,6 +20,8 @@ def chip_toml(chip: Chip) -> str:
     """The chip file of a chip; law: reading it back gives an equal chip."""
     head = [f"{key} = {_string(getattr(chip, key))}" for key in ("name", "description", "device")]
     head.append(f"tiers = [{', '.join(map(_string, chip.tiers))}]")
+    if chip.algorithms:
+        head.append(f"algorithms = [{', '.join(map(_string, chip.algorithms))}]")
     return "\n".join([*head, "", *(_line(key, number) for key, number in sorted(chip.numbers.items())), ""])
 
 

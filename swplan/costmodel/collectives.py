@@ -110,15 +110,22 @@ def _times(kind: str, group: Group, buffer_bytes: float | np.ndarray, cluster: C
 def lines(kind: str, group: Group, cluster: Cluster) -> tuple[np.ndarray, np.ndarray]:
     """`alpha_s [A]` and `beta_s_per_byte [A]` of all algorithms for a kind."""
     hops = _hops(kind, group, cluster)
-    found = [_line(ALGORITHMS[f"{kind}/{name}"], hops) for name in algorithm_names(kind)]
+    names, library = algorithm_names(kind), cluster.chip.algorithms
+    known = [not library or name in library for name in names]
+    found = [
+        _line(ALGORITHMS[f"{kind}/{name}"], hops) if has else _MISSING for name, has in zip(names, known, strict=True)
+    ]
     alpha_s, beta_s_per_byte = np.array(found, dtype=float).T
     return alpha_s, beta_s_per_byte
+
+
+_MISSING = Line(math.inf, 0.0)
 
 
 def _line(algorithm: Algorithm, hops: Hops) -> Line:
     if not hops:
         return Line(0.0, 0.0)
-    return algorithm(hops) or Line(math.inf, 0.0)
+    return algorithm(hops) or _MISSING
 
 
 def _hops(kind: str, group: Group, cluster: Cluster) -> Hops:

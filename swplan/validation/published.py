@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from swplan.costmodel.cluster import Cluster
 from swplan.errors import UsageError
 from swplan.estimate.strategy import Strategy
 from swplan.validation.case import Case, Run
@@ -162,8 +161,8 @@ def _run(setup: Setup) -> Run:
         **setup.options,
     )
     keywords = {"dtype": "bfloat16", "remat": False, "seq": setup.seq, "batch": ROWS_PER_MICRO_BATCH} | setup.keywords
-    name = Cluster.parse(f"{setup.chip}:{_device(setup.chip)}s={devices}").spec
-    return Run.of(setup.model, keywords, cluster=name, strategy=strategy, tokens=batch * setup.seq)
+    cluster = f"{setup.chip}:{_device(setup.chip)}s={devices}"
+    return Run.of(setup.model, keywords, cluster=cluster, strategy=strategy, tokens=batch * setup.seq)
 
 
 def _mesh(setup: Setup) -> list[tuple[str, int]]:
@@ -264,7 +263,8 @@ def _maxtext(row: Row, setup: Setup) -> None:
     if setup.chip == "tpu-v5e" and setup.devices > 256:
         setup.slices, setup.devices = setup.devices // 256, 256
     key = "".join(c for c in name if c.isalnum())
-    setup.micro = (_PER_CHIP_V5P if setup.chip == "tpu-v5p" else {}).get(name) or _PER_CHIP.get(name) or _TIERED.get(key, 4)
+    scripts = _PER_CHIP | (_PER_CHIP_V5P if setup.chip == "tpu-v5p" else {}) | _TIERED
+    setup.micro = scripts.get(name) or scripts.get(key, 4)
     tensor = _TENSOR.get((setup.chip, name), 8 if setup.chip == "tpu-v5p" and name in _PER_CHIP else 1)
     setup.micro *= tensor
     setup.degrees["model"] = tensor
@@ -273,7 +273,7 @@ def _maxtext(row: Row, setup: Setup) -> None:
     setup.keywords["remat"] = not minimal and not (setup.chip == "tpu-v5e" and name == "128b")
     if setup.slices > 1:
         setup.options["overlap"] = ("data", "model", "replica")
-    setup.assume(f"{setup.micro // tensor} sequences a chip, fsdp x tensor {tensor}, as in the scripts of the repository")
+    setup.assume(f"{setup.micro // tensor} sequences a chip, tensor {tensor}, as in the scripts of the repository")
     setup.flops_per_token = _model_flops(setup)
 
 

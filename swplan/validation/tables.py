@@ -1,0 +1,44 @@
+"""The files of published figures: the copies that come with swplan, and any of the same formats."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+from swplan.errors import UsageError
+from swplan.validation import published, vtrain
+from swplan.validation.case import Case
+
+PACKAGED = Path(__file__).parent / "data"
+FILES = ("published_training.csv", "vtrain_single_node.csv", "vtrain_multi_node.csv")
+
+
+def packaged_cases() -> list[Case]:
+    """The cases of the packaged tables of whole runs."""
+    return [case for name in FILES for case in cases_of(PACKAGED / name)[0]]
+
+
+def cases_of(path: Path) -> tuple[list[Case], list[str]]:
+    """The cases of a file, and why rows of it are left out; the format is known by the columns.
+
+    Raises:
+        UsageError: the file cannot be read, or has other columns.
+    """
+    rows = _rows(path)
+    columns = set(rows[0]) if rows else set()
+    if {"id", "use", "chip", "n_chips", "model"} <= columns:
+        return published.cases(rows)
+    if {"use", "gpus", "global_batch", "micro_batch", "iter_ms"} <= columns:
+        return vtrain.cases(path.stem, rows), []
+    raise UsageError(
+        f"{path}: columns {', '.join(sorted(columns)) or 'none'} are those of no known table; "
+        "see published_training.csv and vtrain_*.csv"
+    )
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            return list(csv.DictReader(file))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UsageError(f"cannot read {path}: {error}") from error
