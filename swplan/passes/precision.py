@@ -4,12 +4,12 @@ Matrix products run low, by class (attention, dense, expert); everything else (n
 optimizer) stays as written, as do parameters, which thereby are master copies. Operands are cast just before the
 product and its
 result just after; a cast back and forth through pure data movement cancels, so neighbouring products exchange low
-values.
+values. In fp8 only operands are low: products keep their result wide, as hardware sums them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -19,12 +19,14 @@ from swplan.passes.roles import parameter_values
 
 POLICIES = ("auto", "fp32", "bf16", "fp16")
 CLASSES = ("attention", "dense", "expert")
-DTYPES = {"bf16": "bfloat16", "fp16": "float16"}
+DTYPES = {"bf16": "bfloat16", "fp16": "float16", "fp8": "float8_e4m3fn"}
+WIDE = ("float32",)
+WIDER_THAN_FP8 = ("float32", "bfloat16")
 MOVEMENTS = ("transpose", "reshape", "squeeze")
 
 
-def classes_of(graph: Graph) -> dict[int, str]:
-    """The class of every matrix product, by its first result.
+def classes_of(graph: Graph, dtypes: Sequence[str] = WIDE) -> dict[int, str]:
+    """The class of every matrix product whose operands have one of some dtypes, by its first result.
 
     A product without a parameter among its operands is attention, one with a parameter batched over one of its dims is
     an expert, others are dense. Gradients take the class of the product that they belong to by the same rule on their
@@ -34,14 +36,14 @@ def classes_of(graph: Graph) -> dict[int, str]:
     shapes = {graph.avals[v].shape for v in weights if len(graph.avals[v].shape) > 1}
     found = {}
     for op, _ in walk(graph.top):
-        if _is_product(op, graph):
+        if _is_product(op, graph, dtypes):
             found[op.results[0]] = _class(op, graph, weights, shapes)
     return found
 
 
-def _is_product(op: Op, graph: Graph) -> bool:
+def _is_product(op: Op, graph: Graph, dtypes: Sequence[str]) -> bool:
     matmul = op.rule is not None and op.rule.work.unit == "matmul"
-    return matmul and all(graph.avals[v].dtype == "float32" for v in op.operands[:2])
+    return matmul and all(graph.avals[v].dtype in dtypes for v in op.operands[:2])
 
 
 def _class(op: Op, graph: Graph, weights: frozenset[int], shapes: set[tuple[int, ...]]) -> str:
@@ -84,8 +86,13 @@ class _Caster:
 
     def product(self, op: Op, dtype: str, ops: list[Op]) -> None:
         operands = (*(self.lowered(v, dtype, op, ops) for v in op.operands[:2]), *op.operands[2:])
-        result = self.new(Aval(self.graph.avals[op.results[0]].shape, dtype))
         params = dict(op.params)
+        if dtype == DTYPES["fp8"]:
+            kept = self.cast_op.dtype(self.graph.avals[op.results[0]].dtype)
+            params |= {"preferred_element_type": kept} if "preferred_element_type" in params else {}
+            ops.append(replace(op, operands=operands, params=params))
+            return
+        result = self.new(Aval(self.graph.avals[op.results[0]].shape, dtype))
         if params.get("preferred_element_type") is not None:
             params["preferred_element_type"] = self.cast_op.dtype(dtype)
         ops.append(replace(op, operands=operands, results=(result,), params=params))
@@ -133,10 +140,12 @@ def lower_precision(graph: Graph, by_class: Mapping[str, str], cast_op: Any) -> 
 
     Args:
       graph: the program as written.
-      by_class: class -> "bf16", "fp16" or "fp32" (as written).
+      by_class: class -> "bf16", "fp16", "fp8", or "fp32" (as written).
       cast_op: how to make a cast: `.handle` (the primitive), `.params(dtype)`, `.dtype(name)`.
     """
-    wanted = {v: DTYPES[by_class[c]] for v, c in classes_of(graph).items() if by_class.get(c, "fp32") != "fp32"}
+    eight = {v: c for v, c in classes_of(graph, WIDER_THAN_FP8).items() if by_class.get(c) == "fp8"}
+    classes = classes_of(graph) | eight
+    wanted = {v: DTYPES[by_class[c]] for v, c in classes.items() if by_class.get(c, "fp32") != "fp32"}
     if not wanted:
         return graph
     caster = _Caster(graph, wanted, cast_op, list(graph.avals))

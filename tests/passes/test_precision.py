@@ -8,7 +8,7 @@ import pytest
 import swplan
 from swplan.errors import UsageError
 from swplan.ir.graph import walk
-from swplan.passes.precision import classes_of
+from swplan.passes.precision import WIDER_THAN_FP8, classes_of
 from swplan.plan import Precision
 from swplan.runtime.precise import applied
 from swplan.runtime.trace import trace
@@ -80,3 +80,20 @@ def test_an_unknown_policy_names_the_choices():
     """And nothing is traced."""
     with pytest.raises(UsageError, match="fp16"):
         swplan.plan(step, *arguments(), precision="fp8")
+
+
+@pytest.mark.parametrize("written", ["float32", "bfloat16"])
+def test_fp8_takes_low_operands_and_gives_what_was_written(written):
+    """Products with weights only; all that they give, and attention, stays as it was."""
+    wide = jax.tree.map(lambda x: x.astype(written), arguments())
+    graph = trace(step, wide, {}).graph
+    precision = Precision(policy="fp8", classes={"dense": "fp8", "expert": "fp8"}, loss_scaling=False, why="")
+    made = applied(precision, trace(step, wide, {})).graph
+    products = [op for op, _ in walk(made.top) if op.primitive == "dot_general"]
+    classes = classes_of(graph, WIDER_THAN_FP8)
+    for op in products:
+        low = classes[op.results[0]] != "attention"
+        assert {made.avals[v].dtype for v in op.operands} == {"float8_e4m3fn" if low else written}
+        assert made.avals[op.results[0]] == graph.avals[op.results[0]]
+        assert not low or op.params["preferred_element_type"] == jnp.dtype(written)
+    assert len(products) == len(classes) and len(set(classes.values())) == 3
