@@ -27,7 +27,7 @@ class GPT(nn.Module):
         seq: sequence length L.
         tied: use the embedding table as the output projection too.
         scan_layers: one scanned layer with stacked parameters.
-        remat: recompute each layer in the backward pass.
+        remat: recompute each layer in the backward pass; see `apply_layers`.
         dropout: probability of dropping an element of a residual branch.
     """
 
@@ -39,7 +39,7 @@ class GPT(nn.Module):
     seq: int
     tied: bool
     scan_layers: bool
-    remat: bool
+    remat: bool | str
     dropout: float
 
     @nn.compact
@@ -75,7 +75,7 @@ def lm(
     batch: int = 8,
     tied: bool = False,
     scan_layers: bool = False,
-    remat: bool = False,
+    remat: bool | str = False,
     dropout: float = 0.0,
     clipped: bool = False,
     only_shapes: bool = False,
@@ -94,7 +94,7 @@ def lm(
         batch: sequences of a batch.
         tied: use the embedding table as the output projection too.
         scan_layers: scan over stacked layers in place of unrolling them.
-        remat: recompute each layer in the backward pass.
+        remat: recompute each layer in the backward pass; see `apply_layers`.
         dropout: above zero, a PRNG key is part of the state.
         clipped: clip by the global norm and follow a warm-up and cosine schedule, in place of plain AdamW.
         only_shapes: return `jax.ShapeDtypeStruct` in place of arrays.

@@ -46,7 +46,7 @@ class Llama(nn.Module):
         d_model: width D.
         tied: use the embedding table as the output projection too.
         scan_layers: one scanned layer with stacked parameters.
-        remat: recompute each layer in the backward pass.
+        remat: recompute each layer in the backward pass; see `apply_layers`.
         block: attributes of `LlamaBlock`.
     """
 
@@ -55,7 +55,7 @@ class Llama(nn.Module):
     d_model: int
     tied: bool
     scan_layers: bool
-    remat: bool
+    remat: bool | str
     block: dict[str, Any]
 
     @nn.compact
@@ -83,7 +83,7 @@ def lm(
     rope_theta: float = 10000.0,
     qk_norm: bool = False,
     scan_layers: bool = False,
-    remat: bool = False,
+    remat: bool | str = False,
     only_shapes: bool = False,
     dtype: str = "float32",
     seed: int = 0,
@@ -104,7 +104,7 @@ def lm(
         rope_theta: base of the rotary wavelengths.
         qk_norm: normalise every head of queries and keys.
         scan_layers: scan over stacked layers in place of unrolling them.
-        remat: recompute each layer in the backward pass.
+        remat: recompute each layer in the backward pass; see `apply_layers`.
         only_shapes: return `jax.ShapeDtypeStruct` in place of arrays.
         dtype: in which the network computes; parameters are kept in fp32.
         seed: of parameters and batch.

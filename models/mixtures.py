@@ -60,7 +60,7 @@ class Mixture(nn.Module):
         vocab: size of the vocabulary V.
         d_model: width D.
         scan_layers: one scanned block with stacked parameters, and another one of the dense layers.
-        remat: recompute each block in the backward pass.
+        remat: recompute each block in the backward pass; see `apply_layers`.
         dense_layers: layers before the routed ones.
         dense: attributes of `MixtureBlock` for these.
         layers: routed layers, a multiple of those of a block.
@@ -70,7 +70,7 @@ class Mixture(nn.Module):
     vocab: int
     d_model: int
     scan_layers: bool
-    remat: bool
+    remat: bool | str
     dense_layers: int
     dense: dict[str, Any]
     layers: int
@@ -111,7 +111,7 @@ def network(
     dense_layers: int = 0,
     dense_d_ff: int = 128,
     scan_layers: bool = False,
-    remat: bool = False,
+    remat: bool | str = False,
 ) -> Mixture:
     """Returns the network of any size.
 
@@ -137,7 +137,7 @@ def network(
         dense_layers: first layers without experts, at most all but one.
         dense_d_ff: width of their feed-forward.
         scan_layers: scan over stacked blocks in place of unrolling them.
-        remat: recompute each block in the backward pass.
+        remat: recompute each block in the backward pass; see `apply_layers`.
     """
     groups = kv_heads or heads
     attention, fields = LatentAttention, {"heads": heads, "theta": rope_theta, **(latent or {})}

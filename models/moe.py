@@ -61,7 +61,7 @@ class MoELM(nn.Module):
         d_model: width D.
         seq: sequence length.
         scan_layers: one scanned block with stacked parameters.
-        remat: recompute each block in the backward pass.
+        remat: recompute each block in the backward pass; see `apply_layers`.
         block: attributes of `MoEBlock`.
     """
 
@@ -70,7 +70,7 @@ class MoELM(nn.Module):
     d_model: int
     seq: int
     scan_layers: bool
-    remat: bool
+    remat: bool | str
     block: dict[str, Any]
 
     @nn.compact
@@ -100,8 +100,9 @@ def lm(
     balance_weight: float = 0.01,
     learning_rate: float = 3e-3,
     scan_layers: bool = False,
-    remat: bool = False,
+    remat: bool | str = False,
     only_shapes: bool = False,
+    dtype: str = "float32",
     seed: int = 0,
 ):
     """Returns `(step, (state, batch))` of a mixture-of-experts language model.
@@ -123,8 +124,9 @@ def lm(
         balance_weight: weight of the balance loss in `loss`.
         learning_rate: of AdamW.
         scan_layers: scan over stacked blocks in place of unrolling them.
-        remat: recompute each block in the backward pass.
+        remat: recompute each block in the backward pass; see `apply_layers`.
         only_shapes: return `jax.ShapeDtypeStruct` in place of arrays.
+        dtype: in which the network computes; parameters are kept in fp32.
         seed: of parameters and batch.
     """
     moe = {"experts": experts, "d_ff": d_ff, "choices": choices, "capacity_factor": capacity_factor}
@@ -143,6 +145,7 @@ def lm(
         training.adamw(learning_rate=learning_rate),
         seed=seed,
         only_shapes=only_shapes,
+        dtype=dtype,
     )
 
 

@@ -93,7 +93,7 @@ def apply_layers(
     *,
     layers: int,
     scan_layers: bool,
-    remat: bool,
+    remat: bool | str,
     name: str = "layer",
     **fields: Any,
 ) -> tuple[jax.Array, Any]:
@@ -104,7 +104,8 @@ def apply_layers(
         x_BLD: `[B, L, D]` input.
         layers: number of blocks.
         scan_layers: one scanned body with stacked parameters, in place of `layers` separate blocks.
-        remat: recompute each block in the backward pass.
+        remat: recompute each block in the backward pass; or the name of a policy of `jax.checkpoint_policies`, which
+            says what is kept instead ("dots_saveable": products).
         name: of a block among the parameters.
         **fields: attributes of the block.
 
@@ -112,7 +113,8 @@ def apply_layers(
         `[B, L, D]` and the blocks' extras: a list where unrolled, stacked by scan where scanned.
     """
     if remat:
-        block = nn.remat(block, prevent_cse=not scan_layers)
+        policy = getattr(jax.checkpoint_policies, remat) if isinstance(remat, str) else None
+        block = nn.remat(block, prevent_cse=not scan_layers, policy=policy)
     if scan_layers:
         rngs = {"params": True, "dropout": True}
         scanned = nn.scan(block, variable_axes={"params": 0}, split_rngs=rngs, length=layers)
