@@ -37,6 +37,7 @@ class Facts:
         sliced: classes of inputs of which a loop takes slices.
         sums: values that are summed over the batch, or made of such.
         streams: shapes of what goes from layer to layer.
+        masters: parameters that the passes read in a lower precision only: they belong to the state of the optimizer.
     """
 
     graph: Graph
@@ -49,6 +50,12 @@ class Facts:
     sliced: frozenset[int]
     sums: frozenset[int]
     streams: frozenset[tuple[int, ...]]
+    masters: frozenset[int]
+
+    @property
+    def split(self) -> frozenset[int]:
+        """What belongs to the optimizer's state, and gradients: split by every ZeRO."""
+        return self.masters | self.sums
 
     def is_state(self, op: Op) -> bool:
         """Whether an op works on weights or on what is summed over the batch, such as their gradients."""
@@ -86,6 +93,7 @@ def facts_of(folded: Folded, strategy: Strategy) -> Facts:
         sliced=frozenset(folded.class_of[edge.source] for edge, _ in folded.edges if edge.target_shift),
         sums=summed(graph, batch),
         streams=_streams(graph, batch),
+        masters=_masters(graph),
     )
 
 
@@ -104,9 +112,10 @@ def _op_data(op: Op, facts: Facts) -> Test:
     factor = factor_of(op, facts.batch)
     if factor >= 0 and op.rule.factors[factor].shardable:
         return lambda entry: entry == factor
-    if facts.strategy.zero >= 2 or (facts.strategy.zero and op.stage == "optimizer"):
+    if not facts.is_state(op) or facts.strategy.zero >= 2:
         return _anything
-    return (lambda entry: entry < 0) if facts.is_state(op) else _anything
+    splits = facts.strategy.zero and (op.stage == "optimizer" or any(v in facts.split for v in op.operands))
+    return _anything if splits else (lambda entry: entry < 0)
 
 
 def _op_replica(op: Op, facts: Facts) -> Test:
@@ -159,9 +168,10 @@ def _value_data(node: Node, facts: Facts) -> Test:
     if node.key[0] == "slice" and facts.strategy.zero == 3 and node.key[1] in facts.weights and node.aval.shape:
         return lambda entry: entry >= 0
     zero, value = facts.strategy.zero, node.key[1]
-    if value in facts.weights and node.key[0] != "output":
+    if value in facts.weights and value not in facts.masters and node.key[0] != "output":
         return _anything if zero == 3 else (lambda entry: entry < 0)
-    return (lambda entry: entry < 0) if value in facts.sums and not zero else _anything
+    state = value in facts.sums or value in facts.masters
+    return (lambda entry: entry < 0) if state and not zero else _anything
 
 
 def _value_replica(node: Node, facts: Facts) -> Test:
@@ -198,7 +208,8 @@ def _input(axis: str, node: Node, cls: int, facts: Facts) -> Test:
     if axis == "expert":
         owners = {d for d, size in enumerate(shape) if size in facts.counts and shape in facts.experts}
         return (lambda entry: entry in owners) if owners else (lambda entry: entry < 0)
-    split = axis != "replica" and (zero == 3 or (zero and node.role == "optimizer"))
+    is_state = node.role == "optimizer" or node.key[1] in facts.masters
+    split = axis != "replica" and (zero == 3 or (zero and is_state))
     if split and len(shape) > first:
         return lambda entry: entry >= first
     return lambda entry: entry < 0
@@ -237,6 +248,21 @@ def weight_sources(graph: Graph) -> dict[int, int]:
         elif op.primitive in ("convert_element_type", *MOVEMENTS) and op.operands[0] in found:
             found |= dict.fromkeys(op.results, found[op.operands[0]])
     return found
+
+
+def _masters(graph: Graph) -> frozenset[int]:
+    """Parameters of which both passes read nothing but a cast to fewer bits."""
+    readers: dict[int, list[Op]] = {v: [] for v in graph.top.inputs if graph.role(v) == "parameter"}
+    for op, _ in walk(graph.top):
+        for value in op.operands:
+            if value in readers and op.stage != "optimizer":
+                readers[value].append(op)
+    return frozenset(value for value, ops in readers.items() if ops and all(_lowers(op, graph) for op in ops))
+
+
+def _lowers(op: Op, graph: Graph) -> bool:
+    narrower = graph.avals[op.results[0]].item_bytes < graph.avals[op.operands[0]].item_bytes
+    return op.primitive == "convert_element_type" and narrower
 
 
 def _streams(graph: Graph, batch: Mapping[int, int]) -> frozenset[tuple[int, ...]]:

@@ -179,8 +179,9 @@ def _is_uniform(row: OpRow, split: Split, rows: Rows) -> bool:
     """Whether everything that an op reads, writes and does is divided by the same axes."""
     if row.op.rule.work.unit == "matmul":
         return False
-    values = zip((*row.op.operands, *row.op.results), (*split.operands, *split.results), strict=True)
-    parts = {int(n[0]) for v, n in values if v not in rows.template.fused and rows.template.graph.avals[v].shape}
+    goes, avals = rows.template.fused.traffic(row.op), rows.template.graph.avals
+    values = zip((*row.op.operands, *row.op.results), (*split.operands, *split.results), goes, strict=True)
+    parts = {int(n[0]) for v, n, does in values if does and avals[v].shape}
     return parts <= {int(split.work[0])}
 
 

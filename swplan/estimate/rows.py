@@ -108,10 +108,9 @@ class _Reader:
         is_stacked = self.spread(op)
         rate = MICRO if is_micro and op.op.stage != "optimizer" else STEP
         place = Place(op.op.stage, layered, rate, is_stacked)
-        fused = tuple(v in self.template.fused for v in (*op.op.operands, *op.op.results))
         cores, made = self.template.cores, op.op.results[0]
         flags = made in cores.again, made in cores.products
-        key = (id(op.op.rule), op.strategy, fused, place, flags)
+        key = (id(op.op.rule), op.strategy, self.template.fused.traffic(op.op), place, flags)
         if self.counting:
             self.ops.setdefault(key, [op.op, op.strategy, place, *flags, 0.0])[5] += trips
 

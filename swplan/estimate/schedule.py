@@ -15,7 +15,7 @@ import numpy as np
 from swplan.costmodel.cluster import Cluster
 from swplan.estimate.groups import lines_of, members_per_tier
 from swplan.estimate.pricing import PIPE, Batch, Cause, Prices, Seconds, parts_of, runs, seconds_of
-from swplan.estimate.rows import STEP
+from swplan.estimate.rows import GATHER, STEP
 
 PARTS = (
     "data", "forward", "forward_communication", "backward", "backward_communication", "optimizer", "bubble",
@@ -56,7 +56,7 @@ class _Schedule:
 
     def exposed(self, stage: str, axis: str, beside: np.ndarray) -> np.ndarray:
         """Seconds of exchanges along an axis that computing does not hide [S]."""
-        busy = self.total(lambda c: c.stage == stage and c.axis == axis and not _is_sum(c))
+        busy = self.total(lambda c: c.stage == stage and c.axis == axis and not self.is_once(c))
         return self.hidden(axis, busy, beside, self.pieces(axis))
 
     def hidden(self, axis: str, busy: np.ndarray, beside: np.ndarray, pieces: np.ndarray) -> np.ndarray:
@@ -77,14 +77,16 @@ class _Schedule:
 
         Gradients run beside the backward pass of the last micro-batch, parameters beside the next forward pass.
         """
-        busy = self.total(lambda c: _is_sum(c) or (c.stage == "optimizer" and c.axis == "data"))
+        busy = self.total(self.is_once)
         beside = (self.work("forward") + self.work("backward")) / self.batch.micro
         return self.hidden("data", busy, beside, self.pieces("data"))
 
-
-def _is_sum(cause: Cause) -> bool:
-    """Whether an exchange joins, once a step, what micro-batches left of gradients."""
-    return cause.axis == "data" and cause.rate == STEP and cause.stage == "backward"
+    def is_once(self, cause: Cause) -> bool:
+        """Whether an exchange belongs to the update: sums of gradients, and parameters gathered once a step."""
+        if cause.axis != "data" or cause.stage == "optimizer":
+            return cause.axis == "data"
+        gathered = cause.rate == GATHER and self.batch.zero != 3
+        return gathered or (cause.rate == STEP and cause.stage == "backward")
 
 
 def step_parts(prices: Prices, batch: Batch, cluster: Cluster, overlap: tuple[str, ...], *, eager: bool) -> Parts:
@@ -158,7 +160,7 @@ def _issue_s(plan: _Schedule, stage: str, found: Parts) -> np.ndarray:
 def _bubble(plan: _Schedule, eager: bool) -> np.ndarray:
     """Seconds that a stage is idle while the pipeline fills and drains [S]."""
     batch = plan.batch
-    layered = plan.total(lambda c: c.layered and c.stage != "optimizer" and not _is_sum(c)) / batch.micro
+    layered = plan.total(lambda c: c.layered and c.stage != "optimizer" and not plan.is_once(c)) / batch.micro
     layered = np.maximum(layered, _issued_s(plan) / batch.micro if eager else 0.0)
     waits = (batch.degree(PIPE) - 1) / batch.interleave
     return layered * waits + np.where(waits > 0, 2 * transfer_s(plan, batch) * waits, 0.0)

@@ -19,6 +19,7 @@ from swplan.estimate.pins import pins, weight_sources
 from swplan.estimate.strategy import Strategy
 from swplan.ir.device import DeviceProgram
 from swplan.ir.graph import Graph
+from swplan.passes.fusion import OnChip
 from swplan.passes.partition import partition
 from swplan.search.space import space
 from swplan.search.subject import LIMITLESS, Subject, pricer_on, solve_space
@@ -35,7 +36,7 @@ class Template:
         graph: the program.
         axes: names of the axes of the layouts, in their order.
         program: the program of one device, at some degrees.
-        fused: values that never reach memory.
+        fused: what does not go through memory.
         cores: the attentions of the program.
         batch: value -> its dim of examples.
     """
@@ -43,7 +44,7 @@ class Template:
     graph: Graph
     axes: tuple[str, ...]
     program: DeviceProgram
-    fused: frozenset[int]
+    fused: OnChip
     cores: Cores
     batch: Mapping[int, int]
 
@@ -58,7 +59,7 @@ def template(subject: Subject, strategy: Strategy) -> Template:
     batch = batch_dims(graph, 0)
     cores = cores_of(graph, frozenset(weight_sources(graph)))
     if strategy.attention == "fused":
-        subject = replace(subject, fused=subject.fused | cores.values)
+        subject = replace(subject, fused=subject.fused.and_values(cores.values))
     degrees = _degrees(graph, strategy)
     axes = tuple(axis for axis in SPLITTING if axis in degrees)
     sizes = tuple(degrees[axis] for axis in axes)
@@ -95,11 +96,18 @@ def _degrees(graph: Graph, strategy: Strategy) -> dict[str, int]:
         found[axis] = gcd(wanted[axis], rows)
         rows //= found[axis]
     found["data"] = gcd(max(1, int(batch_parts(strategy, examples(graph)))), rows)
+    if strategy.zero:
+        found["data"] = _even(gcd(found["data"], wanted["data"]) if wanted["data"] > 1 else found["data"])
     for axis, size in found.items():
         if wanted[axis] > 1 and size == 1:
             count = examples(graph)
             raise UsageError(f"{axis}:{wanted[axis]} splits nothing: the batch of {count} cannot be divided by it")
     return {axis: size for axis, size in found.items() if size > 1}
+
+
+def _even(degree: int) -> int:
+    """The power of two in a degree, which divides the dims of state; the degree itself where that is 1."""
+    return gcd(degree, 1 << 20) if degree % 2 == 0 else degree
 
 
 def batch_parts(strategy: Strategy, rows: int) -> float:

@@ -56,6 +56,8 @@ def unchanged(reader: Reader, eqn: Any, operands: Sequence[int], result: Aval) -
     name = eqn.primitive.name
     if name == "integer_pow" and eqn.params["y"] == 1:
         return operands[0]
+    if name == "reduce_precision" and _PRECISIONS.get(result.dtype) == _bits(eqn):
+        return operands[0]
     key = reshape_key(reader, eqn, operands)
     if key is not None and reader.avals[key[1]] == result:
         return key[1]
@@ -70,6 +72,14 @@ def unchanged(reader: Reader, eqn: Any, operands: Sequence[int], result: Aval) -
     if name not in ONE_SIDED and reader.avals[right] == result and _is(reader, left, UNITS[name]):
         return right
     return None
+
+
+_PRECISIONS = {"float32": (8, 23), "bfloat16": (8, 7), "float16": (5, 10), "float64": (11, 52)}
+"""Bits of exponent and mantissa: rounding to those that a value has anyway changes nothing."""
+
+
+def _bits(eqn: Any) -> tuple[int, int]:
+    return eqn.params["exponent_bits"], eqn.params["mantissa_bits"]
 
 
 def _is(reader: Reader, value: int, number: float) -> bool:

@@ -8,16 +8,45 @@ memory count only what is left.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import dataclass
+
 from swplan.ir.graph import Graph, Op, Region
 
 CHEAP = {"broadcast_in_dim", "iota", "convert_element_type"}
 
 
-def fused_values(graph: Graph) -> frozenset[int]:
+@dataclass(frozen=True, slots=True)
+class OnChip:
+    """What does not go through memory.
+
+    Attributes:
+        values: never written.
+        at_hand: (first result of an op, operand) where the kernel of the op made the operand, or has read it before.
+    """
+
+    values: frozenset[int] = frozenset()
+    at_hand: frozenset[tuple[int, int]] = frozenset()
+
+    def __contains__(self, value: int) -> bool:
+        return value in self.values
+
+    def and_values(self, values: Iterable[int]) -> OnChip:
+        """The same with more values that are never written."""
+        return OnChip(self.values.union(values), self.at_hand)
+
+    def traffic(self, op: Op) -> tuple[bool, ...]:
+        """For each operand, then each result, whether it goes through memory."""
+        first = op.results[0]
+        reads = (v not in self.values and (first, v) not in self.at_hand for v in op.operands)
+        return (*reads, *(v not in self.values for v in op.results))
+
+
+def fused_values(graph: Graph) -> OnChip:
     """Values that are not written to memory."""
     fused: set[int] = set()
     _visit(graph.top, fused)
-    return frozenset(fused)
+    return OnChip(frozenset(fused))
 
 
 def _visit(region: Region, fused: set[int]) -> None:

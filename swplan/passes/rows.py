@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from swplan.ir.graph import Aval, Graph, Op, Region
-from swplan.passes.fusion import CHEAP, is_loop
+from swplan.passes.fusion import CHEAP, OnChip, is_loop
 
 Shape = tuple[int, ...]
 
@@ -80,27 +80,44 @@ class _Kernels:
         return axes == (len(aval.shape) - 1,) and aval.shape[-1] * aval.item_bytes <= self.row_bytes
 
 
-def row_fused_values(graph: Graph, row_bytes: float) -> frozenset[int]:
-    """Values that are not written to memory where kernels hold rows of `row_bytes`."""
+def row_fused_values(graph: Graph, row_bytes: float) -> OnChip:
+    """What does not go through memory where kernels hold rows of `row_bytes`."""
     fused: set[int] = set()
-    _region(graph.top, graph.avals, row_bytes, fused)
-    return frozenset(fused)
+    at_hand: set[tuple[int, int]] = set()
+    _region(graph.top, graph.avals, row_bytes, fused, at_hand)
+    return OnChip(frozenset(fused), frozenset(at_hand))
 
 
-def _region(region: Region, avals: Sequence[Aval], row_bytes: float, fused: set[int]) -> None:
+def _region(
+    region: Region, avals: Sequence[Aval], row_bytes: float, fused: set[int], at_hand: set[tuple[int, int]]
+) -> None:
     kernels = _Kernels(avals, row_bytes)
     readers: dict[int, list[int]] = {}
+    seen: set[tuple[int, int]] = set()
     for op in region.ops:
         kernels.add(op)
+        _note_at_hand(op, kernels, seen, at_hand)
         for value in op.operands:
             readers.setdefault(value, []).append(kernels.home.get(id(op), -1))
         for body in op.regions:
-            _region(body, avals, row_bytes, fused)
+            _region(body, avals, row_bytes, fused, at_hand)
             _inside(body, readers)
     kept = set(region.outputs)
     for op in region.ops:
         if op.rule is not None and op.rule.fusible:
             fused.update(v for v in op.results if v not in kept and _stays(op, v, kernels, readers))
+
+
+def _note_at_hand(op: Op, kernels: _Kernels, seen: set[tuple[int, int]], at_hand: set[tuple[int, int]]) -> None:
+    """Notes which operands of an op its kernel has made or read already."""
+    kernel = kernels.home.get(id(op), -1)
+    if kernel < 0:
+        return
+    for value in op.operands:
+        if (kernel, value) in seen:
+            at_hand.add((op.results[0], value))
+        seen.add((kernel, value))
+    seen.update((kernel, value) for value in op.results)
 
 
 def _inside(body: Region, readers: dict[int, list[int]]) -> None:

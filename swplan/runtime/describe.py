@@ -174,8 +174,7 @@ def ops_of(graph: Graph, program: DeviceProgram, pricer: Pricer, names: Sequence
 
 def _price(op: Compute, graph: Graph, pricer: Pricer, prices: dict) -> tuple[float, float, float, str]:
     """(flops, bytes, seconds, binding resource) of one run."""
-    fused = tuple(v in pricer.fused for v in (*op.op.operands, *op.op.results))
-    key = (id(op.op.rule), op.strategy, fused)
+    key = (id(op.op.rule), op.strategy, pricer.fused.traffic(op.op))
     if key not in prices:
         work = op_work(op.op, graph, split_of(op.op.rule, (op.strategy,), pricer.sizes), pricer.fused)
         parts = breakdown(work, pricer.cluster.chip)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from swplan.passes.fusion import OnChip
 from swplan.search.decisions import DecisionGraph, Node
 from swplan.search.fold import Folded
 
@@ -28,7 +29,7 @@ class Moment:
     held: Mapping[tuple[int, int], float]
 
 
-def moments(folded: Folded, fused: frozenset[int]) -> tuple[Moment, ...]:
+def moments(folded: Folded, fused: OnChip) -> tuple[Moment, ...]:
     """The moments of the forward/backward and of the optimizer part at which most bytes are alive."""
     spans = _spans(folded.decisions, fused)
     times = len(folded.decisions.nodes) + 1
@@ -55,7 +56,7 @@ def _moment(folded: Folded, spans: list, time: int, label: str) -> Moment:
     return Moment(label=label, held=dict(held))
 
 
-def _spans(decisions: DecisionGraph, fused: frozenset[int]) -> list[tuple[int, int, float, tuple[int, int]]]:
+def _spans(decisions: DecisionGraph, fused: OnChip) -> list[tuple[int, int, float, tuple[int, int]]]:
     """(first time, last time, bytes, (node, result)) of every value; time is the position of a node."""
     last: dict[tuple[int, int], int] = {}
     copied: dict[tuple[int, int], int] = {}
@@ -88,7 +89,7 @@ def _periods(value: Value, stop: int, copied: Mapping[Value, int], last: Mapping
     return [(start, end) for start, end in ((first, copy - 1), (until + 1, stop)) if start <= end]
 
 
-def _sizes(node: Node, decisions: DecisionGraph, fused: frozenset[int]) -> list[float]:
+def _sizes(node: Node, decisions: DecisionGraph, fused: OnChip) -> list[float]:
     """Bytes of the results of a node."""
     if node.op is not None:
         avals = decisions.graph.avals

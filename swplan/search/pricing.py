@@ -22,6 +22,7 @@ from swplan.ir.graph import Aval, Graph, Op
 from swplan.ir.layout import Layout, Step, degree, reshard
 from swplan.ir.rule import Dims, Rule
 from swplan.ir.strategy import Strategy, operand_layout, result_layout
+from swplan.passes.fusion import OnChip
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,11 +73,12 @@ def _value_split(dims: Dims, parts: list[np.ndarray], count: int) -> np.ndarray:
     return out
 
 
-def op_work(op: Op, graph: Graph, split: Split, fused: frozenset[int]) -> Work:
+def op_work(op: Op, graph: Graph, split: Split, fused: OnChip) -> Work:
     """The work of one run of an op on one device, each number an array over its strategies [S]."""
     rule, kind = op.rule, op.rule.work
-    reads = _traffic(op.operands, split.operands, graph, fused)
-    writes = _traffic(op.results, split.results, graph, fused)
+    goes = fused.traffic(op)
+    reads = _traffic(op.operands, split.operands, graph, goes)
+    writes = _traffic(op.results, split.results, graph, goes[len(op.operands) :])
     written = sum(writes, np.zeros(len(split.work)))
     read = sum(reads, np.zeros(len(split.work)))
     if kind.traffic == "result":
@@ -96,15 +98,15 @@ def op_work(op: Op, graph: Graph, split: Split, fused: frozenset[int]) -> Work:
 
 
 def _traffic(
-    values: Sequence[int], parts: Sequence[np.ndarray], graph: Graph, fused: frozenset[int]
+    values: Sequence[int], parts: Sequence[np.ndarray], graph: Graph, goes: Sequence[bool]
 ) -> list[np.ndarray]:
     """Bytes of the values that go through memory, on one device [S]; scalars stay in registers."""
-    moved = [(graph.avals[v], n) for v, n in zip(values, parts, strict=True) if v not in fused]
+    moved = [(graph.avals[v], n) for v, n, does in zip(values, parts, goes, strict=False) if does]
     return [aval.bytes / n for aval, n in moved if aval.shape]
 
 
 def held_bytes(
-    op: Op, graph: Graph, options: tuple[Strategy, ...], sizes: tuple[int, ...], fused: frozenset[int]
+    op: Op, graph: Graph, options: tuple[Strategy, ...], sizes: tuple[int, ...], fused: OnChip
 ) -> np.ndarray:
     """Bytes that one device must hold while it runs an op, at least, for each strategy [S].
 
@@ -132,13 +134,13 @@ class Pricer:
       cluster: chip and network.
       placement: the mesh on the tiers.
       graph: the program.
-      fused: values that never reach memory.
+      fused: what does not go through memory.
     """
 
     cluster: Cluster
     placement: Placement
     graph: Graph
-    fused: frozenset[int]
+    fused: OnChip
     _moves: dict = field(default_factory=dict)
     _ops: dict = field(default_factory=dict)
 
@@ -149,7 +151,7 @@ class Pricer:
 
     def op_s(self, op: Op, options: tuple[Strategy, ...]) -> np.ndarray:
         """Seconds of one run of an op, for each strategy [S]: equal for all of one rule that read and write alike."""
-        key = (id(op.rule), id(options), tuple(v in self.fused for v in (*op.operands, *op.results)))
+        key = (id(op.rule), id(options), self.fused.traffic(op))
         if key not in self._ops:
             work = op_work(op, self.graph, split_of(op.rule, options, self.sizes), self.fused)
             seconds = np.asarray(time_s(work, self.cluster.chip), dtype=float)

@@ -12,7 +12,7 @@ from swplan.costmodel.cluster import Cluster
 from swplan.costmodel.network import Placement
 from swplan.ir.device import DeviceProgram
 from swplan.ir.graph import Graph
-from swplan.passes.fusion import fused_values
+from swplan.passes.fusion import OnChip, fused_values
 from swplan.passes.memory import MemoryReport, peak_memory
 from swplan.passes.rows import row_fused_values
 from swplan.passes.xla import XLA_0_10, Xla
@@ -39,7 +39,7 @@ class Subject:
       graph: the program.
       cluster: the target.
       folded: its folded decisions.
-      fused: values that never reach memory.
+      fused: what does not go through memory.
       moments: points of the step at which memory may be short.
       xla: what compiles the program, if the target is `host`.
     """
@@ -47,7 +47,7 @@ class Subject:
     graph: Graph
     cluster: Cluster
     folded: Folded
-    fused: frozenset[int]
+    fused: OnChip
     moments: tuple[Moment, ...]
     xla: Xla = XLA_0_10
 
@@ -80,8 +80,8 @@ def subject(graph: Graph, cluster: Cluster, xla: Xla = XLA_0_10) -> Subject:
     return Subject(graph=graph, cluster=cluster, folded=folded, fused=fused, moments=moments(folded, fused), xla=xla)
 
 
-def fused_on(graph: Graph, cluster: Cluster) -> frozenset[int]:
-    """Values that never reach the memory of a device of this cluster."""
+def fused_on(graph: Graph, cluster: Cluster) -> OnChip:
+    """What does not go through the memory of a device of this cluster."""
     row_bytes = cluster.chip.row_bytes
     return row_fused_values(graph, row_bytes) if row_bytes else fused_values(graph)
 
