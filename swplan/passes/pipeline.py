@@ -11,6 +11,7 @@ from typing import Any
 
 from swplan.ir.graph import Graph
 from swplan.passes.dce import eliminate_dead
+from swplan.passes.hoisting import hoist_casts
 from swplan.passes.precision import lower_precision
 
 
@@ -24,6 +25,7 @@ class Settings:
 
 PASSES: tuple[tuple[str, Callable[[Graph, Settings], Graph]], ...] = (
     ("precision", lambda graph, settings: lower_precision(graph, settings.precision, settings.cast)),
+    ("casts out of loops", lambda graph, settings: hoist_casts(graph)),
     ("dead code", lambda graph, settings: eliminate_dead(graph)),
 )
 
