@@ -29,12 +29,15 @@ class Tiling:
         tile: Side of the square tile that a unit makes; tiles of twice that on one side, or half of it, are tried too.
         edge: What a tile loses to reading its operands, as elements along a side.
         depth: What a tile loses to filling and draining its pipeline, as elements along k.
+        misaligned: Share of the rate where a dim is no multiple of 8, so that rows do not begin where loads of 16 bytes
+            can.
     """
 
     units: int
     tile: int
     edge: float
     depth: float
+    misaligned: float = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -250,7 +253,13 @@ def _tiling(numbers: Mapping[str, Number]) -> Tiling | None:
         return None
     edge, depth = _value(numbers, "compute.matmul_edge"), _value(numbers, "compute.matmul_depth")
     units = int(numbers["compute.units"].value) if "compute.units" in numbers else 1
-    return Tiling(units=units, tile=int(numbers["compute.matmul_tile"].value), edge=edge, depth=depth)
+    return Tiling(
+        units=units,
+        tile=int(numbers["compute.matmul_tile"].value),
+        edge=edge,
+        depth=depth,
+        misaligned=_value(numbers, "compute.matmul_misaligned") or 1.0,
+    )
 
 
 def _by_precision(numbers: Mapping[str, Number], table: str) -> Mapping[str, float]:

@@ -70,7 +70,13 @@ def _matmul_s(matmul: Matmul, chip: Chip) -> Count:
     if chip.tiling is None:
         return 2.0 * matmul.batch * matmul.m * matmul.n * matmul.k * matmul.count / rate
     seconds = [_tiled_s(matmul, chip.tiling, sides) / rate for sides in _sides(chip.tiling.tile)]
-    return functools.reduce(np.minimum, seconds) * matmul.count
+    return functools.reduce(np.minimum, seconds) * matmul.count * _misalignment(matmul, chip.tiling)
+
+
+def _misalignment(matmul: Matmul, tiling: Tiling) -> Count:
+    """How many times longer a product takes whose rows are not aligned (NVIDIA DU-09799, section 2.2.1)."""
+    odd = np.mod(matmul.m, 8) + np.mod(matmul.n, 8) + np.mod(matmul.k, 8) > 0
+    return np.where(odd, 1.0 / tiling.misaligned, 1.0)
 
 
 def _sides(tile: int) -> tuple[tuple[float, float], ...]:

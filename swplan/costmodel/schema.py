@@ -49,6 +49,7 @@ def key_units(tiers: tuple[str, ...]) -> dict[str, str]:
     units |= {"compute.special_flops_per_s": "flop/s", "compute.op_overhead_s": "s", "compute.issue_s": "s"}
     units |= {"compute.units": "count", "compute.row_bytes": "byte", "compute.matmul_tile": "element"}
     units |= {"compute.matmul_edge": "elements lost", "compute.matmul_depth": "elements lost"}
+    units |= {"compute.matmul_misaligned": "ratio"}
     units |= {"memory.bytes": "byte", "memory.bytes_per_s": "byte/s", "memory.reserved_bytes": "byte"}
     units |= {"storage.latency_s": "s", "storage.bytes_per_s": "byte/s"}
     for tier in tiers:

@@ -15,6 +15,10 @@ QUANTITIES = {
     "tok_s_chip": "tokens per second and device",
     "tflops_per_chip": "operations that the model needs, 1e12 per second and device",
     "mem_gib": "GiB of one device at the peak",
+    "flops_per_s": "operations per second of the whole machine",
+    "optimizer_s": "seconds of the optimizer, its exchanges included",
+    "speedup": "step time of another run over that of this one",
+    "share": "share of the step time",
 }
 """What published runs give, in the words of their table, and what it means."""
 
@@ -57,6 +61,8 @@ class Case:
         assumed: what the publication does not say.
         group: equal for runs among which a user would choose; None where there is no choice.
         amount: what the figure counts in a step, where it is a rate; 0 where it is a time or a size.
+        part: of the step, for a share.
+        against: the other run of a speed-up.
     """
 
     table: str
@@ -68,3 +74,5 @@ class Case:
     assumed: tuple[str, ...] = ()
     group: Hashable = None
     amount: float = 0.0
+    part: str = ""
+    against: Run | None = None

@@ -13,6 +13,7 @@ from swplan.errors import UsageError
 from swplan.estimate.strategy import Strategy
 from swplan.validation.case import Case, Run
 from swplan.validation.shapes import named
+from swplan.validation.vtrain import KEPT
 
 Row = Mapping[str, str]
 
@@ -160,7 +161,7 @@ def _run(setup: Setup) -> Run:
         global_batch=batch,
         **setup.options,
     )
-    keywords = {"dtype": "bfloat16", "remat": False, "seq": setup.seq, "batch": ROWS_PER_MICRO_BATCH} | setup.keywords
+    keywords = {"dtype": "bfloat16", "remat": KEPT, "seq": setup.seq, "batch": ROWS_PER_MICRO_BATCH} | setup.keywords
     cluster = f"{setup.chip}:{_device(setup.chip)}s={devices}"
     return Run.of(setup.model, keywords, cluster=cluster, strategy=strategy, tokens=batch * setup.seq)
 
@@ -270,7 +271,7 @@ def _maxtext(row: Row, setup: Setup) -> None:
     setup.degrees["model"] = tensor
     setup.options |= {"zero": 3, "attention": "fused", "overlap": ("data", "model")}
     minimal = setup.chip == "tpu-v5p" and name in ("32b", "64b", "128b", "256b")
-    setup.keywords["remat"] = not minimal and not (setup.chip == "tpu-v5e" and name == "128b")
+    setup.keywords["remat"] = KEPT if minimal or (setup.chip == "tpu-v5e" and name == "128b") else True
     if setup.slices > 1:
         setup.options["overlap"] = ("data", "model", "replica")
     setup.assume(f"{setup.micro // tensor} sequences a chip, tensor {tensor}, as in the scripts of the repository")

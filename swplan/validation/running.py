@@ -9,9 +9,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from swplan.costmodel.chip import Chip
 from swplan.costmodel.cluster import Cluster
 from swplan.errors import UsageError
 from swplan.estimate.estimating import Costs, Estimator, Kind
+from swplan.ir.graph import Graph
+from swplan.runtime.estimating import in_precision
 from swplan.runtime.prepare import prepare
 from swplan.runtime.trace import Statics
 from swplan.validation.case import Case, Run
@@ -44,9 +47,9 @@ class Runner:
     def estimator(self, run: Run) -> Estimator:
         """The estimator of a run's program on its chip; traced the first time."""
         chip = run.cluster.partition(":")[0]
-        key = (run.model, run.keywords, chip)
+        key = (run.model, run.keywords, chip, run.strategy.precision)
         if key not in self.estimators:
-            self.estimators[key] = Estimator(traced(run), self.cluster(run.cluster))
+            self.estimators[key] = Estimator(traced(run, self.cluster(run.cluster).chip), self.cluster(run.cluster))
         return self.estimators[key]
 
     def predict(self, cases: Sequence[Case]) -> np.ndarray:
@@ -54,7 +57,7 @@ class Runner:
         groups = defaultdict(list)
         for position, case in enumerate(cases):
             run = case.run
-            groups[run.model, run.keywords, run.cluster, Kind.of(run.strategy)].append(position)
+            groups[run.model, run.keywords, run.cluster, run.strategy.precision, Kind.of(run.strategy)].append(position)
         found = np.zeros(len(cases))
         for done, ((model, *_), positions) in enumerate(groups.items()):
             if self.progress:
@@ -66,10 +69,27 @@ class Runner:
         """The same for cases of one program, cluster and kind of strategy."""
         run = cases[0].run
         costs = self.estimator(run).costs([case.run.strategy for case in cases], self.cluster(run.cluster))
-        return np.array([_quantity(case, costs, at) for at, case in enumerate(cases)])
+        return np.array([self.figure(case, costs, at) for at, case in enumerate(cases)])
+
+    def figure(self, case: Case, costs: Costs, at: int) -> float:
+        """One figure of the run at a position."""
+        seconds = float(costs.step_time_s[at])
+        if case.against is not None:
+            return float(self.seconds(case.against)) / seconds
+        if case.quantity == "mem_gib":
+            return (float(costs.peak_bytes[at]) + self.cluster(case.run.cluster).chip.reserved_bytes) / 2**30
+        if case.quantity == "share":
+            return float(costs.parts[case.part][at]) / seconds
+        if case.quantity == "optimizer_s":
+            return float(costs.parts["optimizer"][at])
+        return case.amount / seconds if case.amount else seconds
+
+    def seconds(self, run: Run) -> float:
+        """Step time of one run."""
+        return self.estimator(run).costs([run.strategy], self.cluster(run.cluster)).step_time_s[0]
 
 
-def traced(run: Run):
+def traced(run: Run, chip: Chip) -> Graph:
     """The graph of a run's program.
 
     Raises:
@@ -81,11 +101,5 @@ def traced(run: Run):
     except (ImportError, AttributeError) as error:
         raise UsageError(f"cannot import {run.model}: {error}; run this where the folder models/ is") from error
     step, args = function(**dict(run.keywords))
-    return prepare(step, args, {}, Statics()).program.graph
-
-
-def _quantity(case: Case, costs: Costs, at: int) -> float:
-    if case.quantity == "mem_gib":
-        return float(costs.peak_bytes[at]) / 2**30
-    seconds = float(costs.step_time_s[at])
-    return case.amount / seconds if case.amount else seconds
+    prepared = prepare(step, args, {}, Statics())
+    return in_precision(prepared, run.strategy.precision, chip)[0]

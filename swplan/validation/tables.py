@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import csv
+import tomllib
 from pathlib import Path
 
 from swplan.errors import UsageError
-from swplan.validation import published, vtrain
+from swplan.validation import bagualu, published, vtrain
 from swplan.validation.case import Case
 
 PACKAGED = Path(__file__).parent / "data"
-FILES = ("published_training.csv", "vtrain_single_node.csv", "vtrain_multi_node.csv")
+FILES = ("bagualu.toml", "published_training.csv", "vtrain_single_node.csv", "vtrain_multi_node.csv")
 
 
 def packaged_cases() -> list[Case]:
@@ -24,6 +25,8 @@ def cases_of(path: Path) -> tuple[list[Case], list[str]]:
     Raises:
         UsageError: the file cannot be read, or has other columns.
     """
+    if path.suffix == ".toml":
+        return bagualu.cases(_content(path)), []
     rows = _rows(path)
     columns = set(rows[0]) if rows else set()
     if {"id", "use", "chip", "n_chips", "model"} <= columns:
@@ -34,6 +37,13 @@ def cases_of(path: Path) -> tuple[list[Case], list[str]]:
         f"{path}: columns {', '.join(sorted(columns)) or 'none'} are those of no known table; "
         "see published_training.csv and vtrain_*.csv"
     )
+
+
+def _content(path: Path) -> dict:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise UsageError(f"cannot read {path}: {error}") from error
 
 
 def _rows(path: Path) -> list[dict[str, str]]:
