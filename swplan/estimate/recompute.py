@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from swplan.estimate.capacity import scaled
 from swplan.estimate.rows import MICRO, MoveRow, OpRow, Rows
 from swplan.estimate.strategy import Strategy
 
@@ -16,6 +17,8 @@ CAUSAL = 0.5
 
 def again(rows: Rows, strategy: Strategy) -> Rows:
     """The rows of a step under a strategy's choice of what to recompute."""
+    if strategy.capacity:
+        rows = scaled(rows, strategy.capacity)
     ops, moves = list(rows.ops), rows.moves
     if strategy.attention == "fused":
         ops = [_skipping(row, rows) for row in ops]

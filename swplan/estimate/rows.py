@@ -50,10 +50,11 @@ class OpRow:
 
 @dataclass(frozen=True, slots=True)
 class MoveRow:
-    """Runs of one step of a resharding of values of `whole_bytes`; `sums` whether it joins parts of micro-batches."""
+    """Runs of one step of a resharding of values of a shape; `sums` whether it joins parts of micro-batches."""
 
     step: Step
     whole_bytes: int
+    shape: tuple[int, ...]
     place: Place
     is_batch: bool
     sums: bool
@@ -123,9 +124,9 @@ class _Reader:
         self.micro.update(op.results if was_micro and not sums else ())
         gathers = op.step.kind == "all_gather" and not was_micro and op.stage != "optimizer"
         rate = STEP if sums else MICRO if was_micro else GATHER if gathers else STEP
-        whole = self.template.graph.avals[held.origin].bytes
+        aval = self.template.graph.avals[held.origin]
         place = Place(op.stage, layered, rate, is_stacked)
-        key = (op.step, whole, place, was_micro, sums)
+        key = (op.step, aval.bytes, aval.shape, place, was_micro, sums)
         if self.counting:
             self.moves.setdefault(key, [0.0])[0] += trips
 
