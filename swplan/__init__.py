@@ -2,6 +2,7 @@
 
 from swplan import errors
 from swplan._lazy import lazy_function, lazy_names
+from swplan.estimate.result import Estimate
 from swplan.plan import Plan
 
 __version__ = "0.1.0"
@@ -11,6 +12,7 @@ _HOME = {
     "verify": "swplan.api",
     "AutoStep": "swplan.api",
     "Cluster": "swplan.costmodel",
+    "Strategy": "swplan.estimate.strategy",
     "Checkpointer": "swplan.runtime.checkpoint",
     "Conformance": "swplan.runtime.conformance",
     "value_and_grad": "swplan.runtime.loss_scaling",
@@ -20,10 +22,11 @@ _HOME = {
     "whole_rule": "swplan.ir.rule",
 }
 
-# The module `swplan.plan` holds the value, the name `swplan.plan` is the verb: so the module is imported first.
+# The modules `swplan.plan` and `swplan.estimate` hold values, the names are verbs: so the modules are imported first.
 plan = lazy_function("swplan.api", "plan")
+estimate = lazy_function("swplan.runtime.estimating", "estimate")
 __getattr__ = lazy_names(__name__, _HOME)
-__all__ = ["Plan", "errors", "plan", *sorted(_HOME)]
+__all__ = ["Estimate", "Plan", "errors", "estimate", "plan", *sorted(_HOME)]
 
 
 def __dir__() -> list[str]:

@@ -1,9 +1,12 @@
-"""What can be said of a plan file before its plan is believed: its format, and contradictions in it."""
+"""Files of plans: how they are written, and what can be said of one before its plan is believed."""
 
 from __future__ import annotations
 
+import os
+import tempfile
 from collections.abc import Iterator
 from math import prod
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -42,3 +45,19 @@ def format_of(data: bytes, where: str) -> Any:
         return msgspec.json.decode(data, type=_Header).format
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise PlanFileError(f"{where}: not a plan file ({error})") from error
+
+
+def write_whole(path: str | os.PathLike[str], data: bytes) -> None:
+    """Writes a file whole or not at all."""
+    target = Path(path)
+    descriptor, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+        mask = os.umask(0)
+        os.umask(mask)
+        os.chmod(temporary, 0o666 & ~mask)
+        os.replace(temporary, target)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise

@@ -8,13 +8,12 @@ the same inputs. It never holds code. To run it, `api` pairs it with the traced 
 from __future__ import annotations
 
 import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from swplan._planfile import contradictions, format_of
+from swplan._planfile import contradictions, format_of, write_whole
 from swplan.errors import PlanFileError, UsageError
 
 FORMAT = 1
@@ -220,18 +219,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, dict=True):
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes the plan, whole or not at all."""
-        target = Path(path)
-        descriptor, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(self.to_json())
-            mask = os.umask(0)
-            os.umask(mask)
-            os.chmod(temporary, 0o666 & ~mask)
-            os.replace(temporary, target)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+        write_whole(path, self.to_json())
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Plan:

@@ -5,6 +5,7 @@ Exit codes: 0 fine, 1 nothing fits, 2 a mistake in what was given. Mistakes neve
 
 from __future__ import annotations
 
+import itertools
 import os
 import sys
 from collections.abc import Sequence
@@ -13,7 +14,8 @@ from typing import Annotated
 import typer
 
 import swplan
-from swplan.cli import planning, showing
+from swplan.cli import estimating, planning, showing
+from swplan.cli.output import STDOUT
 from swplan.cli.programs import place_of
 from swplan.errors import InfeasibleError, SwplanError
 from swplan.views.parts import clean
@@ -27,7 +29,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for verb in (*planning.VERBS, *showing.VERBS):
+for verb in (*planning.VERBS, *estimating.VERBS, *showing.VERBS):
     app.command()(verb)
 
 
@@ -56,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
     try:
-        app(args=None if arguments is None else list(arguments), prog_name="swplan")
+        app(args=with_values(sys.argv[1:] if arguments is None else arguments), prog_name="swplan")
     except InfeasibleError as error:
         _fail(error, NOTHING_FITS)
     except SwplanError as error:
@@ -64,6 +66,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except BrokenPipeError:  # The reader of a pipe, such as `head`, has seen enough.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
+
+
+def with_values(arguments: Sequence[str]) -> list[str]:
+    """The arguments, in which a `--json` without a file names standard output."""
+    found = []
+    for argument, following in itertools.zip_longest(arguments, arguments[1:], fillvalue="--"):
+        bare = argument == "--json" and following.startswith("-") and following != STDOUT
+        found += [argument, STDOUT] if bare else [argument]
+    return found
 
 
 def _fail(error: SwplanError, code: int) -> None:

@@ -8,10 +8,10 @@ from typing import Annotated, Any
 
 import typer
 
-from swplan.cli import programs
+from swplan.cli import estimating, programs
+from swplan.cli.options import Html, Json, Model, Settings, Spec, Top
 from swplan.cli.output import Report, emit, progress
-from swplan.cli.settings import Pairs, apply, combinations, pairs, texts
-from swplan.cli.showing import Html, Json, Top
+from swplan.cli.settings import MOST_ESTIMATES, MOST_PLANS, Pairs, apply, combinations, pairs, texts
 from swplan.costmodel import Cluster
 from swplan.errors import InfeasibleError, UsageError
 from swplan.plan import Plan
@@ -20,16 +20,10 @@ from swplan.views.parts import Section, Text
 from swplan.views.report import TOP, plan_parts
 from swplan.views.sweep import Trial, sweep_json, sweep_parts
 
-Model = Annotated[
-    str,
-    typer.Argument(
-        metavar="MODULE:FUNCTION",
-        help="A function that returns (step, args); with literals, 'models.gpt:tiny(batch=8)'.",
-    ),
+Sweeps = Annotated[list[str], typer.Option("--sweep", metavar="KEY=V1,V2", help="One plan or estimate for each value.")]
+Strategy = Annotated[
+    str, typer.Option("--strategy", metavar="TEXT", help="Price this strategy, without planning; see estimate.")
 ]
-Spec = Annotated[str, typer.Option("--cluster", metavar="SPEC", help="For example sw26010pro:nodes=8.")]
-Settings = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Another number of cluster or model.")]
-Sweeps = Annotated[list[str], typer.Option("--sweep", metavar="KEY=V1,V2", help="One plan for each value.")]
 Baseline = Annotated[str, typer.Option(help="Take the best plan of this kind instead, for example data_parallel.")]
 PrecisionName = Annotated[str, typer.Option("--precision", help="auto, fp32, bf16 or fp16.")]
 
@@ -58,9 +52,9 @@ class Question:
     def trial(self, settings: Pairs, report: Report) -> Trial:
         """The plan, or why there is none."""
         try:
-            return Trial(settings=settings, plan=self.answer(settings, report))
+            return Trial(settings=settings, made=self.answer(settings, report))
         except InfeasibleError as error:
-            return Trial(settings=settings, plan=None, problem=str(error))
+            return Trial(settings=settings, made=None, problem=str(error))
 
 
 def _question(model: str, cluster: str, baseline: str, precision: str) -> Question:
@@ -93,13 +87,17 @@ def whatif(
     sweep: Sweeps = [],  # noqa: B006
     json: Json = "",
     html: Html = "",
+    strategy: Strategy = "",
     baseline: Baseline = "",
     precision: PrecisionName = "auto",
 ) -> None:
-    """Plan a model with other numbers of chip, network or model, and show the difference."""
-    fixed, varied = pairs(settings, "--set"), combinations(sweep)
+    """Plan a model, or price a strategy, with other numbers of chip, network or model, and show the difference."""
+    fixed, varied = pairs(settings, "--set"), combinations(sweep, MOST_ESTIMATES if strategy else MOST_PLANS)
     if not fixed and not varied:
         raise UsageError("whatif needs --set KEY=VALUE or --sweep KEY=V1,V2,...")
+    if strategy:
+        _price(estimating.pricing(model, cluster, strategy), fixed, varied, json, html, baseline, precision)
+        return
     question = _question(model, cluster, baseline, precision)
     with progress() as report:
         given = question.trial((), _stage(report, "as given"))
@@ -112,21 +110,38 @@ def whatif(
         _emit_difference(given, trials[0], json, html)
 
 
+def _price(
+    asked: estimating.Pricing,
+    fixed: Pairs,
+    varied: tuple[Pairs, ...],
+    json: str,
+    html: str,
+    baseline: str,
+    precision: str,
+) -> None:
+    if baseline or precision != "auto":
+        raise UsageError("--baseline and --precision are for planning; with --strategy, write precision= in its text")
+    if varied:
+        estimating.sweep(asked, [fixed + each for each in varied], json, html)
+    else:
+        estimating.compare(asked, fixed, json, html)
+
+
 def _stage(report: Report, text: str) -> Report:
     """The same progress with a text in front."""
     return lambda done, total, what: report(done, total, f"{text}: {what}")
 
 
 def _emit_difference(given: Trial, changed: Trial, json: str, html: str) -> None:
-    if changed.plan is None:
+    if changed.made is None:
         raise InfeasibleError(f"with {texts(changed.settings)}: {changed.problem}")
-    if given.plan is None:
+    if given.made is None:
         problem = Text(text=f"As given, nothing fits: {given.problem}")
-        parts = Section(title="What if", parts=(problem, plan_parts(changed.plan)))
+        parts = Section(title="What if", parts=(problem, plan_parts(changed.made)))
         emit(parts, json=json, data=sweep_json([given, changed]), html=html, title="What if")
         return
-    parts = diff_parts(given.plan, changed.plan, names=("as given", texts(changed.settings)))
-    emit(parts, json=json, data=difference(given.plan, changed.plan).to_json(), html=html, title="What if")
+    parts = diff_parts(given.made, changed.made, names=("as given", texts(changed.settings)))
+    emit(parts, json=json, data=difference(given.made, changed.made).to_json(), html=html, title="What if")
 
 
 def calibrate() -> None:

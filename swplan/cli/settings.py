@@ -1,6 +1,7 @@
 """`KEY=VALUE` of the command line: numbers of the cluster and its chip, or keyword arguments of the program.
 
-A key that both have must say which it means: `cluster.nodes=8` or `model.nodes=8`.
+A key that both have must say which it means: `cluster.nodes=8` or `model.nodes=8`. What belongs to a strategy always
+says so: `strategy.micro_batches=8`.
 """
 
 from __future__ import annotations
@@ -9,15 +10,17 @@ import ast
 import difflib
 import itertools
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from typing import Any
 
 from swplan.cli.programs import Program
 from swplan.costmodel import Cluster
 from swplan.costmodel.schema import key_units
 from swplan.errors import UsageError
+from swplan.estimate.strategy import Strategy
 
-CLUSTER, MODEL = "cluster.", "model."
-MOST_TRIALS = 200
+CLUSTER, MODEL, STRATEGY = "cluster.", "model.", "strategy."
+MOST_PLANS, MOST_ESTIMATES = 200, 20_000
 
 Pairs = tuple[tuple[str, str], ...]
 
@@ -39,7 +42,7 @@ def pairs(settings: Sequence[str], option: str) -> Pairs:
     return tuple((key, value) for key, _, value in split)
 
 
-def combinations(sweeps: Sequence[str]) -> tuple[Pairs, ...]:
+def combinations(sweeps: Sequence[str], most: int = MOST_PLANS) -> tuple[Pairs, ...]:
     """Every combination of the values of all sweeps (`KEY=V1,V2,...`), the last key fastest.
 
     Raises:
@@ -49,8 +52,8 @@ def combinations(sweeps: Sequence[str]) -> tuple[Pairs, ...]:
         [(key, part.strip()) for part in values.split(",") if part.strip()] for key, values in pairs(sweeps, "--sweep")
     ]
     found = tuple(itertools.product(*axes)) if axes else ()
-    if len(found) > MOST_TRIALS:
-        raise UsageError(f"--sweep: {len(found)} combinations; at most {MOST_TRIALS} are planned in one run")
+    if len(found) > most:
+        raise UsageError(f"--sweep: {len(found):,} combinations; at most {most:,} are tried in one run")
     return found
 
 
@@ -69,6 +72,18 @@ def apply(settings: Pairs, cluster: Cluster, program: Program) -> tuple[Cluster,
         else:
             keywords[name] = literal(value)
     return (cluster.replace(numbers) if numbers else cluster), keywords
+
+
+def strategy_with(strategy: Strategy, settings: Pairs) -> tuple[Strategy, Pairs]:
+    """A strategy with the settings that belong to it, and the other settings.
+
+    Raises:
+      UsageError: a key or a value is unknown; lists what is valid.
+    """
+    own = {key.removeprefix(STRATEGY): value for key, value in settings if key.startswith(STRATEGY)}
+    words = dict(word.split("=", 1) for word in str(strategy).split()) | own
+    others = tuple((key, value) for key, value in settings if not key.startswith(STRATEGY))
+    return Strategy.parse(" ".join(f"{key}={value}" for key, value in words.items())), others
 
 
 def _owner(key: str, cluster: Cluster, program: Program) -> tuple[str, str]:
@@ -98,6 +113,8 @@ def cluster_keys(cluster: Cluster) -> tuple[str, ...]:
 
 def _unknown(key: str, cluster: Cluster, program: Program) -> str:
     lines = [f"unknown key {key!r}: neither a number of the cluster nor an argument of the program"]
+    if key.removeprefix(STRATEGY) in {field.name for field in fields(Strategy)}:
+        lines.append(f"  of a strategy: {STRATEGY}{key.removeprefix(STRATEGY)}, beside --strategy")
     for owner, names in (("cluster", cluster_keys(cluster)), ("program", program.keywords())):
         near = difflib.get_close_matches(key, names, 5, 0.4) or sorted(names, key=len)[:5]
         lines.append(f"  near, of the {owner}: {', '.join(near) or 'it has none'}")

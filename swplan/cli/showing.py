@@ -8,6 +8,7 @@ from typing import Annotated
 import msgspec
 import typer
 
+from swplan.cli.options import Html, Json, Top
 from swplan.cli.output import emit
 from swplan.costmodel import available_chips, load_chip
 from swplan.plan import Plan
@@ -18,9 +19,6 @@ from swplan.views.explain import explanation_parts
 from swplan.views.report import TOP, plan_parts
 
 PlanFile = Annotated[Path, typer.Argument(metavar="PLAN", help="A plan file, as `swplan plan --json FILE` writes it.")]
-Json = Annotated[str, typer.Option("--json", metavar="FILE", help="Write JSON to this file; - is standard output.")]
-Html = Annotated[str, typer.Option("--html", metavar="FILE", help="Write a page to this file.")]
-Top = Annotated[int, typer.Option("--top", min=1, help="Rows of each long table.")]
 
 
 def show(file: PlanFile, json: Json = "", html: Html = "", top: Top = TOP) -> None:

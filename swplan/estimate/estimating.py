@@ -53,6 +53,7 @@ class Kind:
     attention: str
     recompute: str
     launch: str
+    capacity: float
 
     @classmethod
     def of(cls, strategy: Strategy) -> Kind:
@@ -60,8 +61,8 @@ class Kind:
         split = {axis for axis, size in strategy.mesh if size > 1 and axis != "pipe"}
         split |= {"data"} if strategy.micro_batches > 1 or strategy.global_batch else set()
         order = tuple(axis for axis, _ in strategy.mesh)
-        s = strategy
-        return cls(order, frozenset(split), s.zero, s.overlap, s.sequence, s.attention, s.recompute, s.launch)
+        same = (getattr(strategy, field) for field in cls.__slots__[2:])
+        return cls(order, frozenset(split), *same)
 
 
 @dataclass(slots=True)
@@ -154,9 +155,10 @@ def costs_of(made: Prices, moments: Moments, batch: Batch, cluster: Cluster, str
 
 
 def product_flops(graph: Graph) -> int:
-    """Operations of all matrix products of a step as written, on all devices together."""
+    """Operations of all matrix products that a step needs, on all devices together: not what is made again."""
     total = 0
     for op, trips in walk(graph.top):
-        if op.rule is not None and op.rule.work.unit == "matmul":
+        again = op.stage == "backward" and op.results and graph.role(op.results[0]) != "gradient"
+        if op.rule is not None and op.rule.work.unit == "matmul" and not again:
             total += op.rule.points * int(op.rule.work.per_point) * trips
     return total

@@ -21,7 +21,7 @@ from swplan.ir.device import DeviceProgram
 from swplan.ir.graph import Graph
 from swplan.passes.fusion import OnChip
 from swplan.passes.partition import partition
-from swplan.search.space import space
+from swplan.search.space import Option, space
 from swplan.search.subject import LIMITLESS, Subject, pricer_on, solve_space
 
 SPLITTING = ("data", "replica", "expert", "context", "model")
@@ -36,6 +36,7 @@ class Template:
         graph: the program.
         axes: names of the axes of the layouts, in their order.
         program: the program of one device, at some degrees.
+        choices: the decisions, which hold at all degrees.
         fused: what does not go through memory.
         cores: the attentions of the program.
         batch: value -> its dim of examples.
@@ -44,6 +45,7 @@ class Template:
     graph: Graph
     axes: tuple[str, ...]
     program: DeviceProgram
+    choices: Mapping[tuple[str, int], Option]
     fused: OnChip
     cores: Cores
     batch: Mapping[int, int]
@@ -72,7 +74,9 @@ def template(subject: Subject, strategy: Strategy) -> Template:
     assert solution.choice is not None, f"swplan bug: no decisions agree with {strategy}"
     choices = area.choices(solution.choice)
     program = partition(graph, sizes, choices)
-    return Template(graph=graph, axes=axes, program=program, fused=subject.fused, cores=cores, batch=batch)
+    return Template(
+        graph=graph, axes=axes, program=program, choices=choices, fused=subject.fused, cores=cores, batch=batch
+    )
 
 
 def examples(graph: Graph) -> int:

@@ -6,7 +6,22 @@ from html import escape
 
 from swplan.plan import Plan
 from swplan.views.drawing import nest_svg
-from swplan.views.parts import Bar, Bars, Column, KeyValues, Listing, Nest, Part, Section, Table, Text, clean
+from swplan.views.parts import (
+    Bar,
+    Bars,
+    Chart,
+    Column,
+    Grid,
+    KeyValues,
+    Listing,
+    Nest,
+    Part,
+    Section,
+    Table,
+    Text,
+    clean,
+)
+from swplan.views.plots import chart_svg, grid_table
 from swplan.views.report import plan_parts
 from swplan.views.style import STYLE
 from swplan.views.text import part_text, plan_text
@@ -132,4 +147,13 @@ def _nest(part: Nest) -> str:
     return f'<div class="scroll">{nest_svg(part, words)}</div>'
 
 
+def _chart(part: Chart) -> str:
+    return f'<div class="scroll">{chart_svg(part, words)}</div>'
+
+
+def _grid(part: Grid) -> str:
+    return grid_table(part, words)
+
+
 _DRAW = {Text: _paragraph, Listing: _listing, KeyValues: _key_values, Bars: _bars, Nest: _nest, Table: _table}
+_DRAW |= {Chart: _chart, Grid: _grid}

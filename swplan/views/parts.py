@@ -68,6 +68,45 @@ class Bars:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Series:
+    """One layer of a chart of columns: its seconds in every column, None where there is no column; see `TONES`."""
+
+    name: str
+    values: tuple[float | None, ...]
+    tone: str
+
+
+TONES = ("data", "compute", "exchange", "later", "later-exchange", "closing", "idle")
+"""Kinds of time: reading, forward work and exchanges, backward work and exchanges, the optimizer, waiting."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chart:
+    """Times as columns side by side, each made of one layer of every series; `labels` name the columns."""
+
+    labels: tuple[str, ...]
+    series: tuple[Series, ...]
+    title: str
+    caption: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grid:
+    """Times by two properties, the shorter the better: a cell for each pair, None where there is none.
+
+    `excluded` are (row, column) of times that do not count, for the reason that the caption gives.
+    """
+
+    rows: tuple[str, ...]
+    columns: tuple[str, ...]
+    values: tuple[tuple[float | None, ...], ...]
+    row_title: str
+    column_title: str
+    excluded: frozenset[tuple[int, int]] = frozenset()
+    caption: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MeshAxis:
     """A mesh axis to be drawn."""
 
@@ -93,7 +132,7 @@ class Section:
     folded: bool = False
 
 
-Part = Text | Listing | KeyValues | Table | Bars | Nest | Section
+Part = Text | Listing | KeyValues | Table | Bars | Chart | Grid | Nest | Section
 
 
 def clean(text: str) -> str:

@@ -5,11 +5,11 @@ Colours follow the reader's system, and the theme of JupyterLab or VS Code where
 
 _LIGHT = (
     "--ink:#1c2024;--soft:#5c6670;--line:#e3e6ea;--fill:#f6f7f9;--track:#eceff2;--accent:#2f6fb5;--warm:#c8742a;"
-    "--cell:#8db4dc;--paper:#ffffff"
+    "--cell:#8db4dc;--paper:#ffffff;--deep:#7aa7d6;--rust:#e3a871;--moss:#6f9a63;--idle:#b9c0c8;--plum:#8d6cab"
 )
 _DARK = (
     "--ink:#e4e7ea;--soft:#9aa4ae;--line:#32383f;--fill:#1f2429;--track:#2a3037;--accent:#5b9ee0;--warm:#dc9350;"
-    "--cell:#3f6f9f;--paper:#15181b"
+    "--cell:#3f6f9f;--paper:#15181b;--deep:#37699c;--rust:#98602f;--moss:#7fae72;--idle:#565e66;--plum:#a98ac6"
 )
 
 STYLE = (
@@ -48,9 +48,7 @@ STYLE = (
   align-items:center;font-size:13.5px;max-width:860px}
 .swplan .bars .label{max-width:220px;overflow-wrap:anywhere}
 .swplan .track{background:var(--track);border-radius:4px;height:12px;overflow:hidden}
-.swplan .bar{height:100%;min-width:2px;border-radius:4px;background:var(--accent)}
-.swplan .bar.exchange{background:var(--warm)}
-.swplan .bar.total{background:var(--soft)}
+.swplan .bar{height:100%;min-width:2px;border-radius:4px;background:var(--own,var(--accent))}
 .swplan .value{font-variant-numeric:tabular-nums;white-space:pre}
 .swplan details{margin:.4em 0}
 .swplan summary{cursor:pointer;color:var(--soft);font-size:13.5px}
@@ -63,6 +61,20 @@ STYLE = (
 .swplan svg .title{font-weight:600}
 .swplan svg .axis{font-variant-numeric:tabular-nums}
 .swplan svg .note{fill:var(--soft)}
+.swplan svg.chart line{stroke:var(--line)}
+.swplan svg.chart text{fill:var(--soft);font-size:12px;font-variant-numeric:tabular-nums}
+.swplan svg.chart rect{fill:var(--own)}
+.swplan .compute{--own:var(--accent)}.swplan .exchange{--own:var(--warm)}.swplan .later{--own:var(--deep)}
+.swplan .later-exchange{--own:var(--rust)}.swplan .closing{--own:var(--moss)}.swplan .idle{--own:var(--idle)}
+.swplan .data{--own:var(--plum)}.swplan .total{--own:var(--soft)}
+.swplan .legend{display:flex;flex-wrap:wrap;gap:.2em 1.4em;font-size:13px;color:var(--soft);margin:.2em 0 .8em}
+.swplan .legend i{display:inline-block;width:11px;height:11px;border-radius:3px;margin-right:.45em;
+  background:var(--own)}
+.swplan table.grid{width:auto}
+.swplan table.grid td,.swplan table.grid th{padding:.4em .9em}
+.swplan table.grid td{background:color-mix(in srgb,var(--warm) var(--heat,0%),transparent)}
+.swplan table.grid .excluded{color:var(--soft);text-decoration:line-through}
+.swplan table.grid .best{font-weight:700;outline:2px solid var(--accent);outline-offset:-2px}
 @media print{.swplan details{display:block}}
 """
 )

@@ -2,13 +2,30 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Callable, Sequence
 
 from rich.cells import cell_len
 
 from swplan.plan import Plan
-from swplan.views.parts import Bars, Column, KeyValues, Listing, Nest, Part, Section, Table, Text, clean
+from swplan.views import units
+from swplan.views.parts import (
+    TONES,
+    Bars,
+    Chart,
+    Column,
+    Grid,
+    KeyValues,
+    Listing,
+    Nest,
+    Part,
+    Section,
+    Table,
+    Text,
+    clean,
+)
+from swplan.views.plots import column_totals, extremes
 from swplan.views.report import plan_parts
 
 WIDTH = 100
@@ -16,6 +33,7 @@ BAR_WIDTH = 32
 _NARROWEST = 6
 _LABEL = 28
 _GAP = "  "
+_SIGNS = dict(zip(TONES, "=█▒▓░#-", strict=True))
 
 _PIECES = re.compile(r"[^/_]+[/_]*|[/_]+")
 
@@ -79,6 +97,53 @@ def _bars(part: Bars, width: int) -> list[str]:
         label = pad(shorten(clean(bar.label), names), names)
         lines += _hanging(_GAP.join((label, pad(drawn, BAR_WIDTH), "")), clean(bar.text), width)
     return lines
+
+
+def _chart(part: Chart, width: int) -> list[str]:
+    """One line for each column, its layers in signs of their own."""
+    totals = column_totals(part)
+    full = max((total for total in totals if total is not None), default=0.0)
+    labels = [clean(label) for label in (part.title, *part.labels)]
+    names = min(max(map(cell_len, labels)), width // 3)
+    lines = [shorten(labels[0], names)]
+    for at, total in enumerate(totals):
+        drawn = _layers(part, at, full) if total is not None else ""
+        label = pad(shorten(labels[at + 1], names), names)
+        lines += _hanging(_GAP.join((label, pad(drawn, BAR_WIDTH), "")), units.duration(total), width)
+    keys = [f"{_SIGNS[series.tone]} {clean(series.name)}" for series in part.series if any(series.values)]
+    return [*lines, *wrap(_GAP.join(keys), width), *(wrap(clean(part.caption), width) if part.caption else [])]
+
+
+def _layers(part: Chart, at: int, full: float) -> str:
+    drawn, until = "", 0.0
+    for series in part.series:
+        until += series.values[at] or 0.0
+        drawn += _SIGNS[series.tone] * (round(BAR_WIDTH * until / full) - len(drawn) if full else 0)
+    return drawn
+
+
+def _grid(part: Grid, width: int) -> list[str]:
+    """Tables, as many columns in each as fit, in which the shortest time has a star, and one excluded a cross."""
+    heads = [f"{name} " for name in part.columns]
+    cells = [[_marked(part, row, column) for column in range(len(heads))] for row in range(len(part.rows))]
+    names = max(map(cell_len, (part.row_title, *part.rows)), default=0)
+    widest = max(map(cell_len, (*heads, *itertools.chain(*cells))), default=0) + len(_GAP)
+    step, lines = max(1, (width - names) // widest), []
+    for start in range(0, len(heads), step):
+        own = slice(start, start + step)
+        columns = (Column(title=part.row_title), *(Column(title=head, numeric=True) for head in heads[own]))
+        rows = tuple((name, *row[own]) for name, row in zip(part.rows, cells, strict=True))
+        lines += [*_table(Table(columns=columns, rows=rows), width), ""]
+    return [
+        *lines,
+        *wrap(f"Across: {clean(part.column_title)}; * is the shortest. {clean(part.caption)}".strip(), width),
+    ]
+
+
+def _marked(part: Grid, row: int, column: int) -> str:
+    value = part.values[row][column]
+    mark = "x" if (row, column) in part.excluded else "*" if value == extremes(part)[0] else " "
+    return units.duration(value) + mark
 
 
 def _nest(part: Nest, width: int) -> list[str]:
@@ -177,3 +242,4 @@ def _head(text: str, width: int) -> str:
 
 
 _DRAW = {Text: _paragraph, Listing: _listing, KeyValues: _key_values, Bars: _bars, Nest: _nest, Table: _table}
+_DRAW |= {Chart: _chart, Grid: _grid}

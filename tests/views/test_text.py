@@ -5,7 +5,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from swplan.views.parts import Bar, Bars, Column, KeyValues, Listing, MeshAxis, Nest, Part, Section, Table, Text, clean
+from swplan.views.parts import (
+    Bar,
+    Bars,
+    Chart,
+    Column,
+    Grid,
+    KeyValues,
+    Listing,
+    MeshAxis,
+    Nest,
+    Part,
+    Section,
+    Series,
+    Table,
+    Text,
+    clean,
+)
 from swplan.views.text import part_text, plan_text, shorten, wrap
 from tests.views import plans
 
@@ -15,6 +31,22 @@ PARTS = {
     KeyValues: KeyValues(rows=(("key", "value"),)),
     Table: Table(columns=(Column(title="a"), Column(title="b", numeric=True)), rows=(("x", "1"),), caption="c"),
     Bars: Bars(bars=(Bar(label="a", value=1.0, text="1 s"), Bar(label="b", value=0.0, text="0 s"))),
+    Chart: Chart(
+        labels=("a", "b", "c"),
+        series=(
+            Series(name="forward", tone="compute", values=(1.0, 2.0, None)),
+            Series(name="bubble", tone="idle", values=(3.0, 0.0, None)),
+        ),
+        title="key",
+    ),
+    Grid: Grid(
+        rows=("a", "b"),
+        columns=("x", "y"),
+        values=((1.0, 2.0), (None, 0.5)),
+        row_title="down",
+        column_title="over",
+        excluded=frozenset({(1, 1)}),
+    ),
     Nest: Nest(levels=(("machine", (MeshAxis(name="data", size=4),)), ("node", ())), core="device"),
     Section: Section(title="title", parts=(Text(text="words"),)),
 }
@@ -70,3 +102,16 @@ def test_equal_layers_are_folded():
 def test_long_tables_say_what_they_leave_out():
     text = plan_text(plans.deep())
     assert "cheaper rows" in text
+
+
+def test_a_column_is_as_long_as_its_layers():
+    a, b, c, legend = part_text(PARTS[Chart]).splitlines()[1:]
+    assert a.split() == ["a", "█" * 8 + "-" * 24, "4", "s"]
+    assert b.split() == ["b", "█" * 16, "2", "s"]
+    assert c.split() == ["c", "-"]
+    assert legend == "█ forward - bubble"
+
+
+def test_the_shortest_time_of_a_grid_has_a_star_unless_excluded():
+    lines = part_text(PARTS[Grid]).splitlines()
+    assert [line.split() for line in lines[2:4]] == [["a", "1", "s*", "2", "s"], ["b", "-", "500", "msx"]]
