@@ -42,6 +42,7 @@ class Strategy:
         attention: "plain", or "fused": scores never reach memory (FlashAttention).
         launch: "compiled", or "eager": the host starts every op, which may take longer than the op.
         global_batch: examples of a step, if not those of the traced program (0).
+        capacity: slots of experts for each choice of a token, if not those of the traced program (0).
     """
 
     mesh: tuple[tuple[str, int], ...] = ()
@@ -55,6 +56,7 @@ class Strategy:
     attention: str = "plain"
     launch: str = "compiled"
     global_batch: int = 0
+    capacity: float = 0.0
 
     @property
     def devices(self) -> int:
@@ -117,6 +119,16 @@ def _count(key: str, value: str) -> int:
     return int(value)
 
 
+def _positive(key: str, value: str) -> float:
+    try:
+        number = float(value)
+    except ValueError:
+        number = 0.0
+    if not 0 < number < float("inf"):
+        raise UsageError(f"{key}={value!r} makes no sense; write a positive number")
+    return number
+
+
 def _choice(*valid: str) -> Callable[[str, str], str]:
     def read(key: str, value: str) -> str:
         if value not in valid:
@@ -142,4 +154,5 @@ _READERS: Mapping[str, Callable[[str, str], object]] = {
     "attention": _choice(*ATTENTION),
     "launch": _choice(*LAUNCHES),
     "global_batch": _count,
+    "capacity": _positive,
 }
