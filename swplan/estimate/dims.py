@@ -11,13 +11,16 @@ from collections.abc import Mapping, Sequence
 from swplan.ir.graph import Graph, Op, Region, walk
 from swplan.ir.rule import PARALLEL
 
-Dims = dict[int, int]
+Dims = dict[int, frozenset[int]]
 
 
 def batch_dims(graph: Graph, dim: int) -> Dims:
-    """Value -> the dim that comes from dim `dim` of the arguments that are the batch."""
+    """Value -> the dims that come from dim `dim` of the arguments that are the batch.
+
+    One in most values; two in what relates each position to each, such as scores of attention.
+    """
     found = {
-        value: dim
+        value: frozenset({dim})
         for value in graph.top.inputs
         if graph.role(value) == "batch" and dim < len(graph.avals[value].shape) and not graph.avals[value].is_key
     }
@@ -25,28 +28,21 @@ def batch_dims(graph: Graph, dim: int) -> Dims:
     return found
 
 
-def factor_of(op: Op, dims: Mapping[int, int]) -> int:
-    """The factor of an op over which the property runs; -1 if over none."""
-    for value, places in zip(op.operands, op.rule.operands, strict=True):
-        place = dims.get(value, -1)
-        if 0 <= place < len(places) and places[place]:
-            return places[place][0]
-    for value, places in zip(op.results, op.rule.results, strict=True):
-        place = dims.get(value, -1)
-        if 0 <= place < len(places) and places[place]:
-            return places[place][0]
-    return -1
+def factors_of(op: Op, dims: Mapping[int, frozenset[int]]) -> frozenset[int]:
+    """The factors of an op over which the property runs."""
+    sides = [*zip(op.operands, op.rule.operands, strict=True), *zip(op.results, op.rule.results, strict=True)]
+    places = [(factors, dim) for v, factors in sides for dim in dims.get(v, ()) if dim < len(factors)]
+    return frozenset(factors[dim][0] for factors, dim in places if factors[dim])
 
 
-def summed(graph: Graph, dims: Mapping[int, int]) -> frozenset[int]:
+def summed(graph: Graph, dims: Mapping[int, frozenset[int]]) -> frozenset[int]:
     """Values in which the property is summed away, and what is made of them where it does not come back."""
     found: set[int] = set()
     for op, _ in walk(graph.top):
         if op.rule is None:
             _through_loop(op, found)
             continue
-        factor = factor_of(op, dims)
-        gone = factor >= 0 and op.rule.factors[factor].kind != PARALLEL
+        gone = any(op.rule.factors[factor].kind != PARALLEL for factor in factors_of(op, dims))
         if gone or any(v in found for v in op.operands):
             found.update(v for v in op.results if v not in dims)
     return frozenset(found)
@@ -65,11 +61,11 @@ def _region(region: Region, found: Dims) -> None:
 
 
 def _op(op: Op, found: Dims) -> None:
-    factor = factor_of(op, found)
+    factors = factors_of(op, found)
     for value, places in zip(op.results, op.rule.results, strict=True):
-        dim = next((d for d, factors in enumerate(places) if factors and factors[0] == factor), -1)
-        if factor >= 0 and dim >= 0:
-            found[value] = dim
+        dims = {d for d, place in enumerate(places) if place and place[0] in factors}
+        if dims:
+            found[value] = frozenset(dims)
 
 
 def _scan(op: Op, found: Dims) -> None:
@@ -113,5 +109,6 @@ def _cond(op: Op, found: Dims) -> None:
 
 
 def _pass(source: int, target: int, by: int, found: Dims) -> None:
-    if source in found and found[source] + by >= 0:
-        found[target] = found[source] + by
+    dims = {dim + by for dim in found.get(source, ()) if dim + by >= 0}
+    if dims:
+        found[target] = frozenset(dims)

@@ -13,7 +13,7 @@ from swplan.errors import UsageError
 from swplan.estimate.memory import Moments, bytes_of, moments_of
 from swplan.estimate.pricing import Batch, Prices, Sorted, prices, sort_rows
 from swplan.estimate.recompute import again
-from swplan.estimate.rows import rows_of
+from swplan.estimate.rows import Rows, rows_of
 from swplan.estimate.schedule import Parts, step_parts
 from swplan.estimate.strategy import Strategy
 from swplan.estimate.template import batch_parts, examples, template
@@ -96,6 +96,7 @@ class Estimator:
         kind = Kind.of(strategy)
         if kind not in self._rows:
             rows = again(rows_of(template(self.subject, strategy)), strategy)
+            check_splits(rows, strategy)
             self._rows[kind] = sort_rows(rows), moments_of(rows, strategy)
         return self._rows[kind]
 
@@ -145,6 +146,21 @@ def check(strategy: Strategy, cluster: Cluster) -> None:
             f"strategy {strategy} has {strategy.devices:,} devices, the cluster {cluster.spec!r} has "
             f"{cluster.devices:,}; change mesh= or the cluster"
         )
+
+
+def check_splits(rows: Rows, strategy: Strategy) -> None:
+    """Checks that every axis of a strategy splits something.
+
+    Raises:
+        UsageError: one does not.
+    """
+    for position, axis in enumerate(rows.template.axes):
+        if all(row.split[position] < 0 for row in rows.ops):
+            degree = f"{axis}:{strategy.degree(axis)}"
+            raise UsageError(
+                f"strategy {strategy}: {degree} splits nothing, since nothing that the axis {axis} may split can be "
+                f"divided by {strategy.degree(axis)}; choose another degree"
+            )
 
 
 def costs_of(made: Prices, moments: Moments, batch: Batch, cluster: Cluster, strategy: Strategy) -> Costs:

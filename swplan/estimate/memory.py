@@ -76,7 +76,7 @@ def _largest(held: np.ndarray) -> np.ndarray:
 
 
 def _kept(rows: Rows, strategy: Strategy, origin: int, is_stack: bool) -> float:
-    """The share that a strategy leaves of a buffer that depends on the batch."""
+    """The share that a strategy leaves of a buffer; `is_stack`: the backward pass reads it layer by layer."""
     is_score = origin in rows.template.cores.values
     if is_score and strategy.attention == "fused":
         return 0.0
@@ -101,7 +101,7 @@ def _buffer(work: Lowering, rows: Rows, buffer: int, kept: Callable[[int, bool],
     value = template.program.values[local]
     axes = frozenset(axis for axis, entry in zip(template.axes, value.layout, strict=True) if entry >= 0)
     is_micro, is_stacked = local in rows.in_micro, local in rows.stacked
-    share = kept(value.origin, is_stacked) if is_micro else 1.0
+    share = kept(value.origin, is_micro and is_stacked)
     kind = Kind(value.role, axes, is_micro and "data" in axes, is_stacked, share)
     return kind, float(template.graph.avals[value.origin].bytes)
 

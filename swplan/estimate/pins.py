@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
-from swplan.estimate.dims import batch_dims, factor_of, summed
+from swplan.estimate.dims import batch_dims, factors_of, summed
 from swplan.estimate.strategy import Strategy
 from swplan.ir.graph import Graph, Op, walk
 from swplan.ir.layout import REPLICATED
@@ -30,7 +30,7 @@ class Facts:
     Attributes:
         graph: the program.
         strategy: whose laws they are.
-        batch, positions: value -> its dim of examples, of positions.
+        batch, positions: value -> its dims of examples, of positions.
         weights: parameters in all forms -> the input that they are of.
         experts: shapes of the parameters of experts, whole and as a loop takes them.
         counts: how many experts there may be.
@@ -42,8 +42,8 @@ class Facts:
 
     graph: Graph
     strategy: Strategy
-    batch: Mapping[int, int]
-    positions: Mapping[int, int]
+    batch: Mapping[int, frozenset[int]]
+    positions: Mapping[int, frozenset[int]]
     weights: Mapping[int, int]
     experts: frozenset[tuple[int, ...]]
     counts: frozenset[int]
@@ -109,9 +109,9 @@ def _law(axis: str, node: Node, cls: int, facts: Facts) -> Test:
 
 
 def _op_data(op: Op, facts: Facts) -> Test:
-    factor = factor_of(op, facts.batch)
-    if factor >= 0 and op.rule.factors[factor].shardable:
-        return lambda entry: entry == factor
+    factors = _shardable(op, facts.batch)
+    if factors:
+        return lambda entry: entry in factors
     if not facts.is_state(op) or facts.strategy.zero >= 2:
         return _anything
     splits = facts.strategy.zero and (op.stage == "optimizer" or any(v in facts.split for v in op.operands))
@@ -129,17 +129,22 @@ def _op_expert(op: Op, facts: Facts) -> Test:
     if rule.work.unit == "matmul" and held:
         inside = {dim[0] for dim in rule.operands[held[0]] if dim} & owners
         return (lambda entry: entry in inside) if inside else _anything
-    factor = factor_of(op, facts.batch)
-    if factor >= 0 and rule.factors[factor].shardable:
-        return lambda entry: entry == factor or entry in owners
+    factors = _shardable(op, facts.batch)
+    if factors:
+        return lambda entry: entry in factors or entry in owners
     return (lambda entry: entry < 0 or entry in owners) if facts.is_state(op) else _anything
 
 
 def _op_context(op: Op, facts: Facts) -> Test:
-    factor = factor_of(op, facts.positions)
-    if factor >= 0 and op.rule.factors[factor].shardable:
-        return lambda entry: entry == factor
-    return _op_data(op, facts) if factor_of(op, facts.batch) < 0 else _anything
+    factors = _shardable(op, facts.positions)
+    if factors:
+        return lambda entry: entry in factors
+    return _anything if factors_of(op, facts.batch) else _op_data(op, facts)
+
+
+def _shardable(op: Op, dims: Mapping[int, frozenset[int]]) -> frozenset[int]:
+    """The factors over which a property runs and which an axis may split."""
+    return frozenset(factor for factor in factors_of(op, dims) if op.rule.factors[factor].shardable)
 
 
 def _stays(op: Op, factor: int) -> bool:
@@ -162,9 +167,9 @@ def _op_model(op: Op, facts: Facts) -> Test:
 
 
 def _value_data(node: Node, facts: Facts) -> Test:
-    dim = _dim(node, facts.batch)
-    if dim is not None:
-        return lambda entry: entry in (dim, REPLICATED)
+    dims = _dims(node, facts.batch)
+    if dims:
+        return lambda entry: entry in dims or entry == REPLICATED
     if node.key[0] == "slice" and facts.strategy.zero == 3 and node.key[1] in facts.weights and node.aval.shape:
         return lambda entry: entry >= 0
     zero, value = facts.strategy.zero, node.key[1]
@@ -179,16 +184,16 @@ def _value_replica(node: Node, facts: Facts) -> Test:
 
 
 def _value_expert(node: Node, facts: Facts) -> Test:
-    dim = _dim(node, facts.batch)
+    dims = _dims(node, facts.batch)
     owners = {d for d, size in enumerate(node.aval.shape) if size in facts.counts}
-    return lambda entry: entry < 0 or entry == dim or entry in owners
+    return lambda entry: entry < 0 or entry in dims or entry in owners
 
 
 def _value_context(node: Node, facts: Facts) -> Test:
-    dim = _dim(node, facts.positions)
-    if dim is None and _dim(node, facts.batch) is None:
+    dims = _dims(node, facts.positions)
+    if not dims and not _dims(node, facts.batch):
         return _value_data(node, facts)
-    return lambda entry: entry < 0 or entry == dim
+    return lambda entry: entry < 0 or entry in dims
 
 
 def _value_model(node: Node, facts: Facts) -> Test:
@@ -225,12 +230,12 @@ def _anything(entry: int) -> bool:
     return True
 
 
-def _dim(node: Node, dims: Mapping[int, int]) -> int | None:
-    """The dim of a variable that has a property; what a loop stacks has one dim less than its result."""
+def _dims(node: Node, dims: Mapping[int, frozenset[int]]) -> frozenset[int]:
+    """The dims of a variable that have a property; what a loop stacks has one dim less than its result."""
     kind, value = node.key
     if kind == "output" or value not in dims:
-        return None
-    return dims[value] - 1 if kind == "stack" else dims[value]
+        return frozenset()
+    return frozenset(dim - 1 for dim in dims[value]) if kind == "stack" else dims[value]
 
 
 def _is_expert(value: int, facts: Facts) -> bool:
@@ -265,7 +270,7 @@ def _lowers(op: Op, graph: Graph) -> bool:
     return op.primitive == "convert_element_type" and narrower
 
 
-def _streams(graph: Graph, batch: Mapping[int, int]) -> frozenset[tuple[int, ...]]:
+def _streams(graph: Graph, batch: Mapping[int, frozenset[int]]) -> frozenset[tuple[int, ...]]:
     """Shapes of the carries of loops that belong to examples."""
     carries = {v for op, _ in walk(graph.top) if op.kind == "scan" for v in op.regions[0].inputs[: op.carries]}
     return frozenset(graph.avals[v].shape for v in carries if v in batch and len(graph.avals[v].shape) > 1)

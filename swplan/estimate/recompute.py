@@ -35,7 +35,7 @@ def _kind(strategy: Strategy) -> str:
 
 
 def _skipping(row: OpRow, rows: Rows) -> OpRow:
-    """A product of a fused attention without the scores that are masked."""
+    """A part of a fused attention without the scores that are masked."""
     return replace(row, count=row.count * CAUSAL) if row.is_core and rows.template.cores.causal else row
 
 

@@ -37,7 +37,7 @@ class Place(NamedTuple):
 class OpRow:
     """Runs of an op under one strategy; `op` stands for all that are equal.
 
-    `is_core`: a product of attention; `is_again`: it makes scores in the forward pass.
+    `is_core`: it makes or reads scores of attention; `is_again`: it makes scores in the forward pass.
     """
 
     op: Op
@@ -110,7 +110,7 @@ class _Reader:
         rate = MICRO if is_micro and op.op.stage != "optimizer" else STEP
         place = Place(op.op.stage, layered, rate, is_stacked)
         cores, made = self.template.cores, op.op.results[0]
-        flags = made in cores.again, made in cores.products
+        flags = made in cores.again, made in cores.touching
         key = (id(op.op.rule), op.strategy, self.template.fused.traffic(op.op), place, flags)
         if self.counting:
             self.ops.setdefault(key, [op.op, op.strategy, place, *flags, 0.0])[5] += trips

@@ -39,7 +39,7 @@ class Template:
         choices: the decisions, which hold at all degrees.
         fused: what does not go through memory.
         cores: the attentions of the program.
-        batch: value -> its dim of examples.
+        batch: value -> its dims of examples.
     """
 
     graph: Graph
@@ -48,7 +48,7 @@ class Template:
     choices: Mapping[tuple[str, int], Option]
     fused: OnChip
     cores: Cores
-    batch: Mapping[int, int]
+    batch: Mapping[int, frozenset[int]]
 
 
 def template(subject: Subject, strategy: Strategy) -> Template:

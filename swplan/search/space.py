@@ -101,10 +101,16 @@ def _edge_costs(space: Space, edge: Edge) -> np.ndarray:
     """Seconds of one resharding. A value that never reaches memory is not resharded: its reader takes it as it is."""
     sources = presented(space, edge)
     targets = demanded(space, edge)
-    source = space.folded.decisions.nodes[edge.source]
-    if source.op is not None and source.op.results[edge.out] in space.pricer.fused:
+    if _value_of(space.folded.decisions.nodes[edge.source], edge.out) in space.pricer.fused:
         return np.where(np.equal.outer(_numbers(sources), _numbers(targets)), 0.0, np.inf)
     return space.pricer.reshard_s(edge.aval, sources, targets)
+
+
+def _value_of(node: Node, out: int) -> int:
+    """The value that a decision makes, or shares out; -1 for all others."""
+    if node.op is not None:
+        return node.op.results[out]
+    return node.key[1] if node.key[0] in ("copy", "again") else -1
 
 
 def _numbers(layouts_: tuple[Layout, ...]) -> np.ndarray:
