@@ -108,3 +108,5 @@ def test_a_pipeline_needs_layers():
 def test_an_axis_must_split_something():
     with pytest.raises(UsageError, match="expert:3 splits nothing"):
         costs("gpt", CHIP, "mesh=expert:3")
+    with pytest.raises(UsageError, match="model:3 splits nothing"):
+        costs("gpt", CHIP, "mesh=model:3")
