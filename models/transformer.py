@@ -3,6 +3,8 @@
 Legend: B batch, L sequence (M the same, as keys), D model width, H heads, K width of one head, F feed-forward width.
 """
 
+import itertools
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -87,6 +89,23 @@ def norm(*, name: str) -> nn.LayerNorm:
     return nn.LayerNorm(epsilon=1e-5, use_fast_variance=False, name=name)
 
 
+def policy_of(remat: bool | str) -> Callable[..., bool] | None:
+    """Returns what `jax.checkpoint` keeps: nothing if `remat` is no name."""
+    if not isinstance(remat, str):
+        return None
+    return every_second_product() if remat == "every_second_product" else getattr(jax.checkpoint_policies, remat)
+
+
+def every_second_product() -> Callable[..., bool]:
+    """Returns a policy that keeps one of two products, as torchtitan's selective activation checkpointing does."""
+    turns = itertools.cycle((True, False))
+
+    def keeps(primitive: Any, *_: Any, **__: Any) -> bool:
+        return primitive.name == "dot_general" and next(turns)
+
+    return keeps
+
+
 def apply_layers(
     block: type[nn.Module],
     x_BLD: jax.Array,
@@ -105,7 +124,7 @@ def apply_layers(
         layers: number of blocks.
         scan_layers: one scanned body with stacked parameters, in place of `layers` separate blocks.
         remat: recompute each block in the backward pass; or the name of a policy of `jax.checkpoint_policies`, which
-            says what is kept instead ("dots_saveable": products).
+            says what is kept instead ("dots_saveable": products), or "every_second_product".
         name: of a block among the parameters.
         **fields: attributes of the block.
 
@@ -113,8 +132,7 @@ def apply_layers(
         `[B, L, D]` and the blocks' extras: a list where unrolled, stacked by scan where scanned.
     """
     if remat:
-        policy = getattr(jax.checkpoint_policies, remat) if isinstance(remat, str) else None
-        block = nn.remat(block, prevent_cse=not scan_layers, policy=policy)
+        block = nn.remat(block, prevent_cse=not scan_layers, policy=policy_of(remat))
     if scan_layers:
         rngs = {"params": True, "dropout": True}
         scanned = nn.scan(block, variable_axes={"params": 0}, split_rngs=rngs, length=layers)

@@ -16,6 +16,7 @@ import numpy as np
 from swplan.estimate.pricing import PIPE, Batch, parts_of
 from swplan.estimate.rows import Rows
 from swplan.estimate.strategy import Strategy
+from swplan.ir.device import Loop
 from swplan.passes.instructions import Lowering
 from swplan.passes.lowering import lower
 from swplan.passes.memory import temporaries_of
@@ -42,10 +43,12 @@ class Moments:
     Attributes:
         kinds: of buffers.
         held: undivided bytes alive, by moment and kind [T, K].
+        in_layers: whether a layer runs at a moment, of which the first pipeline stage has most in flight [T].
     """
 
     kinds: tuple[Kind, ...]
     held: np.ndarray
+    in_layers: np.ndarray
 
 
 def moments_of(rows: Rows, strategy: Strategy) -> Moments:
@@ -65,14 +68,19 @@ def moments_of(rows: Rows, strategy: Strategy) -> Moments:
         change[end + 1, column] -= size
     if strategy.recompute == "full":
         _add_borders(kinds, change, rows)
-    return Moments(kinds=tuple(kinds), held=_largest(np.cumsum(change[: max(1, len(kernels)), : len(kinds)], axis=0)))
+    held = np.cumsum(change[: max(1, len(kernels)), : len(kinds)], axis=0)
+    inside = {id(op) for loop in program.top.ops if isinstance(loop, Loop) for b in loop.regions for op in b.ops}
+    layered = np.array([id(kernel.op) in inside for kernel in kernels] or [False])
+    kept = [_largest(held[layered == which]) for which in (False, True)]
+    in_layers = np.repeat([False, True], [len(rows) for rows in kept])
+    return Moments(kinds=tuple(kinds), held=np.concatenate(kept), in_layers=in_layers)
 
 
 def _largest(held: np.ndarray) -> np.ndarray:
     """The moments that no other exceeds in every kind."""
     distinct = np.unique(held.round(), axis=0)
     kept = [row for row in distinct if not ((distinct >= row).all(axis=1) & (distinct > row).any(axis=1)).any()]
-    return np.array(kept)
+    return np.array(kept).reshape(-1, held.shape[1])
 
 
 def _kept(rows: Rows, strategy: Strategy, origin: int, is_stack: bool) -> float:
@@ -108,9 +116,11 @@ def _buffer(work: Lowering, rows: Rows, buffer: int, kept: Callable[[int, bool],
 
 def bytes_of(moments: Moments, batch: Batch) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """Bytes of one device at the peak [S], and by role there."""
-    local = np.array([_share(kind, batch) for kind in moments.kinds])
-    peaks = moments.held @ local
+    first, last = (np.array([_share(k, batch, flying) for k in moments.kinds]) for flying in (in_flight(batch), 1.0))
+    layered = moments.in_layers[:, None]
+    peaks = np.where(layered, moments.held @ first, moments.held @ last)
     at = peaks.argmax(axis=0)
+    local = np.where(moments.in_layers[at], first, last)
     by_role: dict[str, np.ndarray] = {}
     for column, kind in enumerate(moments.kinds):
         size = moments.held[at, column] * local[column]
@@ -118,11 +128,11 @@ def bytes_of(moments: Moments, batch: Batch) -> tuple[np.ndarray, dict[str, np.n
     return peaks.max(axis=0), by_role
 
 
-def _share(kind: Kind, batch: Batch) -> np.ndarray:
+def _share(kind: Kind, batch: Batch, flying: np.ndarray | float) -> np.ndarray:
     """What one device holds of a buffer [S], as a share: activations of all layers for each micro-batch in flight."""
     parts = parts_of(kind.axes, batch, kind.is_batch)
     parts = parts * batch.degree(PIPE) if kind.is_stacked else parts
-    return kind.share * (in_flight(batch) if kind.is_batch and kind.is_stacked else 1.0) / parts
+    return kind.share * (flying if kind.is_batch and kind.is_stacked else 1.0) / parts
 
 
 def in_flight(batch: Batch) -> np.ndarray:

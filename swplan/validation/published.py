@@ -233,6 +233,8 @@ def _torchtitan(row: Row, setup: Setup) -> None:
         setup.options["launch"] = "eager"
     if "8" in row["precision"]:
         setup.options["precision"] = "fp8"
+    if row["recompute"].startswith("selective"):
+        setup.keywords["remat"] = "every_second_product"
     if setup.degrees["pipe"] > 1:
         _titan_pipeline(row, setup)
     if not setup.batch:
