@@ -13,20 +13,25 @@ def chips_parts(chips: Sequence[Chip]) -> Section:
     """One row for each chip."""
     table = Table(
         columns=(
-            Column(title="chip"),
-            *(Column(title=title, numeric=True) for title in ("bf16", "fp32", "memory", "bandwidth")),
-            *(Column(title="network"), Column(title="what it is")),
+            *(Column(title="chip"), Column(title="device")),
+            *(Column(title=title, numeric=True) for title in ("bf16", "fp32", "memory", "bandwidth", "fitted")),
+            Column(title="network"),
         ),
         rows=tuple(_row(chip) for chip in chips),
+        notes=tuple(chip.description for chip in chips),
     )
-    hint = "`swplan chips NAME` shows every number with its source; a cluster is written `NAME:nodes=8`."
+    hint = (
+        "Peaks are those of matrix products; `fitted` counts the numbers that were fitted to measured runs. "
+        "`swplan chips NAME` shows every number with its source. "
+        f"A cluster is written {chips[0].name}:{chips[0].device}s=8."
+    )
     return Section(title="Chips", parts=(table, Text(text=hint)))
 
 
 def _row(chip: Chip) -> tuple[str, ...]:
     peaks = (units.quantity(chip.flops_per_s[precision], "flop/s") for precision in ("bf16", "fp32"))
     memory = (units.size(chip.memory_bytes), units.rate(chip.memory_bytes_per_s))
-    return (chip.name, *peaks, *memory, ", ".join(chip.tiers), chip.description)
+    return (chip.name, chip.device, *peaks, *memory, units.count(len(chip.fitted)), ", ".join(chip.tiers))
 
 
 def chip_parts(chip: Chip) -> Section:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from swplan.costmodel import available_chips
 from swplan.plan import Plan
 from tests.views import plans
 
@@ -54,7 +55,12 @@ def test_explain(run):
 
 
 def test_chips(run):
-    assert "sw26010pro" in run("chips")[1]
+    out = run("chips")[1]
+    assert max(map(len, out.splitlines())) <= 100
+    row = next(line for line in out.splitlines() if line.startswith("gb200-nvl72"))
+    assert row.split()[1:8] == ["gpu", "2.5", "Pflop/s", "1.25", "Pflop/s", "173", "GiB"]
+    assert "NVIDIA GB200 NVL72" in out and "fitted" in out
+    assert [line.split()[0] for line in out.splitlines() if "flop/s" in line] == list(available_chips())
     out = run("chips", "sw26010pro")[1]
     assert "0.1875 ratio" in out and "datasheet" in out and "BaGuaLu" in out
     assert run("chips", "sw26010")[0] == 2
