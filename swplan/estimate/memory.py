@@ -6,7 +6,7 @@ the first stage holds what the backward pass needs of every micro-batch in fligh
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
@@ -44,11 +44,13 @@ class Moments:
         kinds: of buffers.
         held: undivided bytes alive, by moment and kind [T, K].
         in_layers: whether a layer runs at a moment, of which the first pipeline stage has most in flight [T].
+        accumulators: kinds and undivided bytes of the sums of gradients over micro-batches, in fp32.
     """
 
     kinds: tuple[Kind, ...]
     held: np.ndarray
     in_layers: np.ndarray
+    accumulators: tuple[tuple[Kind, float], ...]
 
 
 def moments_of(rows: Rows, strategy: Strategy) -> Moments:
@@ -71,9 +73,10 @@ def moments_of(rows: Rows, strategy: Strategy) -> Moments:
     held = np.cumsum(change[: max(1, len(kernels)), : len(kinds)], axis=0)
     inside = {id(op) for loop in program.top.ops if isinstance(loop, Loop) for b in loop.regions for op in b.ops}
     layered = np.array([id(kernel.op) in inside for kernel in kernels] or [False])
+    sums = tuple(_accumulators(rows, strategy))
     kept = [_largest(held[layered == which]) for which in (False, True)]
     in_layers = np.repeat([False, True], [len(rows) for rows in kept])
-    return Moments(kinds=tuple(kinds), held=np.concatenate(kept), in_layers=in_layers)
+    return Moments(kinds=tuple(kinds), held=np.concatenate(kept), in_layers=in_layers, accumulators=sums)
 
 
 def _largest(held: np.ndarray) -> np.ndarray:
@@ -91,6 +94,18 @@ def _kept(rows: Rows, strategy: Strategy, origin: int, is_stack: bool) -> float:
     if is_stack and (strategy.recompute == "full" or (is_score and strategy.recompute == "attention")):
         return 1.0 / max(1, rows.layers)
     return 1.0
+
+
+def _accumulators(rows: Rows, strategy: Strategy) -> Iterator[tuple[Kind, float]]:
+    """Where gradients of several micro-batches are summed: whole along the data axis, but from ZeRO-2 on."""
+    template = rows.template
+    program, graph = template.program, template.graph
+    for value, local in zip(graph.top.inputs, program.top.inputs, strict=True):
+        if graph.role(value) == "parameter":
+            layout = program.values[local].layout
+            axes = {axis for axis, entry in zip(template.axes, layout, strict=True) if entry >= 0} - {"data"}
+            axes |= {"data"} if strategy.zero >= 2 else set()
+            yield Kind("gradient", frozenset(axes), False, local in rows.stacked, 1.0), 4.0 * graph.avals[value].size
 
 
 def _add_borders(kinds: dict[Kind, int], change: np.ndarray, rows: Rows) -> None:
@@ -125,13 +140,21 @@ def bytes_of(moments: Moments, batch: Batch) -> tuple[np.ndarray, dict[str, np.n
     for column, kind in enumerate(moments.kinds):
         size = moments.held[at, column] * local[column]
         by_role[kind.role] = by_role.get(kind.role, 0.0) + size
-    return peaks.max(axis=0), by_role
+    summed = sum((size * _share(kind, batch, None) for kind, size in moments.accumulators), start=0.0)
+    summed = np.where(batch.micro > 1, summed, 0.0)
+    by_role["gradient"] = by_role.get("gradient", 0.0) + summed
+    return peaks.max(axis=0) + summed, by_role
 
 
-def _share(kind: Kind, batch: Batch, flying: np.ndarray | float) -> np.ndarray:
-    """What one device holds of a buffer [S], as a share: activations of all layers for each micro-batch in flight."""
+def _share(kind: Kind, batch: Batch, flying: np.ndarray | float | None) -> np.ndarray:
+    """What one device holds of a buffer [S], as a share: activations of all layers for each micro-batch in flight.
+
+    Gradients of several micro-batches are in their accumulators, which `flying` None stands for.
+    """
     parts = parts_of(kind.axes, batch, kind.is_batch)
     parts = parts * batch.degree(PIPE) if kind.is_stacked else parts
+    if kind.role == "gradient" and kind.is_stacked and flying is not None:
+        return np.where(batch.micro > 1, 0.0, kind.share / parts)
     return kind.share * (flying if kind.is_batch and kind.is_stacked else 1.0) / parts
 
 

@@ -197,8 +197,8 @@ def rows_of(template: Template) -> Rows:
 
 
 def _stack_state(reader: _Reader) -> None:
-    """Arguments of the shape of a stacked one are stacked too: the moments of its optimizer."""
+    """Arguments of the shape of a stack are stacks too: what is cast for loops, and the moments of its optimizer."""
     values, avals = reader.template.program.values, reader.template.graph.avals
     inputs = reader.template.program.top.inputs
-    shapes = {avals[values[v].origin].shape for v in inputs if v in reader.stacked}
+    shapes = {avals[values[v].origin].shape for v in reader.stacked}
     reader.stacked.update(v for v in inputs if avals[values[v].origin].shape in shapes)

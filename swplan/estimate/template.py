@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from math import gcd, prod
 
+import numpy as np
+
 from swplan.costmodel.network import Placement
 from swplan.errors import UsageError
 from swplan.estimate.attention import Cores, cores_of
@@ -22,7 +24,7 @@ from swplan.ir.graph import Graph
 from swplan.passes.fusion import OnChip
 from swplan.passes.partition import partition
 from swplan.search.space import Option, space
-from swplan.search.subject import LIMITLESS, Subject, pricer_on, solve_space
+from swplan.search.subject import LIMITLESS, Pins, Subject, pricer_on, solve_space
 
 SPLITTING = ("data", "replica", "expert", "context", "model")
 """Axes that split values; `pipe` splits the program."""
@@ -69,14 +71,26 @@ def template(subject: Subject, strategy: Strategy) -> Template:
     inner += [axis for axis in axes if axis not in inner]
     cluster = subject.cluster.replace({f"{subject.cluster.chip.device}s": prod(sizes)})
     placement = Placement(cluster=cluster, sizes=sizes, order=tuple(axes.index(axis) for axis in inner))
-    area = space(subject.folded, pricer_on(subject, placement), pins(subject.folded, strategy, axes, sizes))
-    solution, _ = solve_space(subject, area, LIMITLESS)
-    assert solution.choice is not None, f"swplan bug: no decisions agree with {strategy}"
-    choices = area.choices(solution.choice)
+    choices = _decided(subject, placement, pins(subject.folded, strategy, axes, sizes))
     program = partition(graph, sizes, choices)
     return Template(
         graph=graph, axes=axes, program=program, choices=choices, fused=subject.fused, cores=cores, batch=batch
     )
+
+
+def _decided(subject: Subject, placement: Placement, held: Pins) -> dict[tuple[str, int], Option]:
+    """The best decisions within pins; a value that its kernel hands on as it is takes the layout that its reader has.
+
+    Where that contradicts its own pin, the pin gives way.
+    """
+    while True:
+        area = space(subject.folded, pricer_on(subject, placement), held)
+        solution, stated = solve_space(subject, area, LIMITLESS)
+        if solution.choice is not None:
+            return area.choices(solution.choice)
+        stuck = {source for source, _, seconds in stated.edges if not np.isfinite(seconds).any()} & held.keys()
+        assert stuck, "swplan bug: no decisions agree with the strategy"
+        held = {cls: options for cls, options in held.items() if cls not in stuck}
 
 
 def examples(graph: Graph) -> int:

@@ -246,7 +246,7 @@ def _titan_pipeline(row: Row, setup: Setup) -> None:
     """As many micro-batches as stages (the default of `pipeline_parallel_microbatches`), two chunks if interleaved."""
     chunks = 2 if "int1f1b" in row["id"] else 1
     stages = setup.degrees["pipe"] * chunks
-    setup.options |= {"zero": 2, "overlap": ("data", "model")}
+    setup.options |= {"zero": 1, "overlap": ("data", "model")}
     if chunks > 1:
         setup.options["interleave"] = chunks
     setup.batch = setup.batch or setup.micro * setup.data
