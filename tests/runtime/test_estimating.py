@@ -114,3 +114,12 @@ def test_reading_an_estimate_needs_no_jax(tmp_path):
     code = "import sys, swplan; print(swplan.Estimate.load('a.json')); sys.exit('jax' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0 and "Time by part" in done.stdout
+
+
+@pytest.mark.parametrize("mesh", ["data:40/expert:2400", "data:240/expert:400"])
+def test_a_model_of_the_whole_machine_is_priced(mesh):
+    step, args = models.moe.moda_14_5t(scan_layers=True)
+    strategy = f"mesh={mesh} zero=1 micro_batches=1 recompute=none precision=layered"
+    found = swplan.estimate(step, *args, cluster="sw26010pro:nodes=96000", strategy=strategy)
+    assert 1 < found.step_time_s < 100 and 0.01 < found.share_of_peak < 1
+    assert {"reduce_scatter", "all_gather", "all_to_all"} <= {e.kind for e in found.collectives}
