@@ -112,7 +112,7 @@ def _op_data(op: Op, facts: Facts) -> Test:
     factors = _shardable(op, facts.batch)
     if factors:
         return lambda entry: entry in factors
-    if not facts.is_state(op) or facts.strategy.zero >= 2:
+    if not facts.is_state(op) or facts.strategy.zero >= 2 or op.primitive == "broadcast_in_dim":
         return _anything
     splits = facts.strategy.zero and (op.stage == "optimizer" or any(v in facts.split for v in op.operands))
     return _anything if splits else (lambda entry: entry < 0)
@@ -132,7 +132,8 @@ def _op_expert(op: Op, facts: Facts) -> Test:
     factors = _shardable(op, facts.batch)
     if factors:
         return lambda entry: entry in factors or entry in owners
-    return (lambda entry: entry < 0 or entry in owners) if facts.is_state(op) else _anything
+    is_free = not facts.is_state(op) or op.primitive == "broadcast_in_dim"
+    return _anything if is_free else (lambda entry: entry < 0 or entry in owners)
 
 
 def _op_context(op: Op, facts: Facts) -> Test:
@@ -159,8 +160,7 @@ def _op_model(op: Op, facts: Facts) -> Test:
     if op.rule.work.unit != "matmul" or not held:
         return _anything
     own = {dim[0] for dim in op.rule.operands[held[0]] if dim}
-    whole = {f for f in own if op.rule.factors[f].name in op.rule.work.matmul[0]}
-    return lambda entry: entry in own - whole
+    return lambda entry: entry in own
 
 
 # Values: which dims an axis may split.

@@ -23,17 +23,20 @@ class OnChip:
     Attributes:
         values: never written.
         at_hand: (first result of an op, operand) where the kernel of the op made the operand, or has read it before.
+        inside: of the values, those that one kernel makes and reads whatever its ops: nothing can move them.
     """
 
     values: frozenset[int] = frozenset()
     at_hand: frozenset[tuple[int, int]] = frozenset()
+    inside: frozenset[int] = frozenset()
 
     def __contains__(self, value: int) -> bool:
         return value in self.values
 
     def and_values(self, values: Iterable[int]) -> OnChip:
-        """The same with more values that are never written."""
-        return OnChip(self.values.union(values), self.at_hand)
+        """The same with more values, inside of kernels of their own."""
+        more = frozenset(values)
+        return OnChip(self.values | more, self.at_hand, self.inside | more)
 
     def traffic(self, op: Op) -> tuple[bool, ...]:
         """For each operand, then each result, whether it goes through memory."""

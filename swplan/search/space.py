@@ -9,6 +9,7 @@ import numpy as np
 
 from swplan.ir.layout import Layout, degree, replicated, shift
 from swplan.ir.strategy import layouts, strategies
+from swplan.passes.fusion import OnChip
 from swplan.search.decisions import Edge, Node
 from swplan.search.fold import Folded
 from swplan.search.lifetime import Moment
@@ -101,16 +102,16 @@ def _edge_costs(space: Space, edge: Edge) -> np.ndarray:
     """Seconds of one resharding. A value that never reaches memory is not resharded: its reader takes it as it is."""
     sources = presented(space, edge)
     targets = demanded(space, edge)
-    if _value_of(space.folded.decisions.nodes[edge.source], edge.out) in space.pricer.fused:
+    if _stays(space.folded.decisions.nodes[edge.source], edge.out, space.pricer.fused):
         return np.where(np.equal.outer(_numbers(sources), _numbers(targets)), 0.0, np.inf)
     return space.pricer.reshard_s(edge.aval, sources, targets)
 
 
-def _value_of(node: Node, out: int) -> int:
-    """The value that a decision makes, or shares out; -1 for all others."""
+def _stays(node: Node, out: int, fused: OnChip) -> bool:
+    """Whether what a decision makes, or shares out, never reaches memory."""
     if node.op is not None:
-        return node.op.results[out]
-    return node.key[1] if node.key[0] in ("copy", "again") else -1
+        return node.op.results[out] in fused
+    return node.key[0] in ("copy", "again") and node.key[1] in fused.inside
 
 
 def _numbers(layouts_: tuple[Layout, ...]) -> np.ndarray:
