@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 import swplan
-from swplan.cli import estimating, planning, showing
+from swplan.cli import estimating, planning, showing, validating
 from swplan.cli.output import STDOUT
 from swplan.cli.programs import place_of
 from swplan.errors import InfeasibleError, SwplanError
@@ -29,7 +29,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for verb in (*planning.VERBS, *estimating.VERBS, *showing.VERBS):
+for verb in (*planning.VERBS, *estimating.VERBS, *validating.VERBS, *showing.VERBS):
     app.command()(verb)
 
 
@@ -69,11 +69,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def with_values(arguments: Sequence[str]) -> list[str]:
-    """The arguments, in which a `--json` without a file names standard output."""
+    """The arguments, in which a `--json` without a file names standard output; that of `validate` takes no file."""
     found = []
     for argument, following in itertools.zip_longest(arguments, arguments[1:], fillvalue="--"):
         bare = argument == "--json" and following.startswith("-") and following != STDOUT
-        found += [argument, STDOUT] if bare else [argument]
+        found += [argument, STDOUT] if bare and found[:1] != ["validate"] else [argument]
     return found
 
 

@@ -33,9 +33,6 @@ CHIPS = {
     "v5p": "tpu-v5p",
     "v6e": "tpu-v6e",
 }
-ROWS_PER_MICRO_BATCH = 3072
-"""Examples of traced programs: divisible by all micro-batches and degrees in use."""
-
 
 @dataclass(slots=True, kw_only=True)
 class Setup:
@@ -64,7 +61,6 @@ class Setup:
     degrees: dict[str, int] = field(default_factory=dict)
     options: dict[str, object] = field(default_factory=dict)
     seq: int = 2048
-    flops_per_token: float = 0.0
     assumed: list[str] = field(default_factory=list)
 
     def assume(self, text: str) -> None:
@@ -109,7 +105,6 @@ def _measured(row: Row) -> list[str]:
 
 
 def _case(row: Row, setup: Setup, run: Run, table: str, key: str) -> Case:
-    amount = {"tok_s_chip": 1.0, "tflops_per_chip": setup.flops_per_token / 1e12}.get(key, 0.0)
     return Case(
         table=table if key != "mem_gib" else f"{table} memory",
         id=row["id"],
@@ -118,7 +113,7 @@ def _case(row: Row, setup: Setup, run: Run, table: str, key: str) -> Case:
         measured=float(row[key]),
         run=run,
         assumed=tuple(setup.assumed),
-        amount=amount * run.tokens / (setup.devices * setup.slices),
+        amount=run.tokens / run.strategy.devices if key == "tok_s_chip" else 0.0,
     )
 
 
@@ -161,17 +156,24 @@ def _run(setup: Setup) -> Run:
         global_batch=batch,
         **setup.options,
     )
-    keywords = {"dtype": "bfloat16", "remat": KEPT, "seq": setup.seq, "batch": ROWS_PER_MICRO_BATCH} | setup.keywords
+    rows = batch // strategy.micro_batches
+    keywords = {"dtype": "bfloat16", "remat": KEPT, "seq": setup.seq, "batch": rows} | setup.keywords
     cluster = f"{setup.chip}:{_device(setup.chip)}s={devices}"
     return Run.of(setup.model, keywords, cluster=cluster, strategy=strategy, tokens=batch * setup.seq)
 
 
 def _mesh(setup: Setup) -> list[tuple[str, int]]:
     """Axes innermost first: what talks most lies innermost; the batch is split over experts too."""
-    expert = setup.degrees.get("expert", 1)
+    expert = _experts(setup)
     order = [(axis, setup.degrees.get(axis, 1)) for axis in ("model", "context")]
     order += [("expert", expert), ("data", setup.data // expert), ("pipe", setup.degrees.get("pipe", 1))]
     return [*order, ("replica", setup.slices)]
+
+
+def _experts(setup: Setup) -> int:
+    """Devices of the batch among which experts are shared; the rest of the degree lies on the model axis."""
+    wanted = setup.degrees.get("expert", 1)
+    return max(1, wanted // setup.degrees.get("model", 1)) if wanted > setup.data else wanted
 
 
 def _device(chip: str) -> str:
@@ -271,24 +273,10 @@ def _maxtext(row: Row, setup: Setup) -> None:
     tensor = _TENSOR.get((setup.chip, name), 8 if setup.chip == "tpu-v5p" and name in _PER_CHIP else 1)
     setup.micro *= tensor
     setup.degrees["model"] = tensor
-    setup.options |= {"zero": 3, "attention": "fused", "overlap": ("data", "model")}
+    setup.options |= {"zero": 3, "attention": "fused", "overlap": ("data", "replica")}
     minimal = setup.chip == "tpu-v5p" and name in ("32b", "64b", "128b", "256b")
     setup.keywords["remat"] = KEPT if minimal or (setup.chip == "tpu-v5e" and name == "128b") else True
-    if setup.slices > 1:
-        setup.options["overlap"] = ("data", "model", "replica")
     setup.assume(f"{setup.micro // tensor} sequences a chip, tensor {tensor}, as in the scripts of the repository")
-    setup.flops_per_token = _model_flops(setup)
-
-
-def _model_flops(setup: Setup) -> float:
-    """Operations a token by MaxText's count: 6 a parameter, and attention without regard to its mask."""
-    k = setup.keywords
-    if "d_model" not in k:
-        return 0.0
-    heads = k["heads"] * k["head_dim"]
-    layer = 4 * k["d_model"] * heads + 3 * k["d_model"] * k["d_ff"]
-    parameters = k["layers"] * layer + 2 * k["vocab"] * k["d_model"]
-    return 6.0 * parameters + 12.0 * k["layers"] * heads * setup.seq
 
 
 SOURCES: dict[str, Callable[[Row, Setup], None]] = {

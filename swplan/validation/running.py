@@ -6,18 +6,22 @@ import importlib
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 
-from swplan.costmodel.chip import Chip
+from swplan.costmodel.chip import Chip, load_chip
 from swplan.costmodel.cluster import Cluster
 from swplan.errors import UsageError
-from swplan.estimate.estimating import Costs, Estimator, Kind
+from swplan.estimate.estimating import Costs, Estimator, Kind, product_flops
+from swplan.estimate.template import examples
 from swplan.ir.graph import Graph
 from swplan.runtime.estimating import in_precision
 from swplan.runtime.prepare import prepare
 from swplan.runtime.trace import Statics
 from swplan.validation.case import Case, Run
+from swplan.validation.score import Scores, score
+from swplan.validation.tables import FILES, PACKAGED, cases_of
 
 Progress = Callable[[int, int, str], None]
 
@@ -82,7 +86,14 @@ class Runner:
             return float(costs.parts[case.part][at]) / seconds
         if case.quantity == "optimizer_s":
             return float(costs.parts["optimizer"][at])
+        if case.quantity == "tflops_per_chip":
+            return self.useful_flops(case.run) / 1e12 / case.run.strategy.devices / seconds
         return case.amount / seconds if case.amount else seconds
+
+    def useful_flops(self, run: Run) -> float:
+        """Products of a step as written, without what is recomputed."""
+        graph = self.estimator(run).graph
+        return product_flops(graph) * run.strategy.global_batch / examples(graph)
 
     def seconds(self, run: Run) -> float:
         """Step time of one run."""
@@ -103,3 +114,19 @@ def traced(run: Run, chip: Chip) -> Graph:
     step, args = function(**dict(run.keywords))
     prepared = prepare(step, args, {}, Statics())
     return in_precision(prepared, run.strategy.precision, chip)[0]
+
+
+def validated(files: Sequence[Path], progress: Progress | None = None) -> Scores:
+    """Scores of tables; of those that come with swplan where no files are given.
+
+    Raises:
+        UsageError: a file cannot be read, or a model cannot be imported.
+    """
+    sources = list(files) or [PACKAGED / name for name in FILES]
+    pairs = [cases_of(path) for path in sources]
+    cases = [case for found, _ in pairs for case in found]
+    runner = Runner(progress=progress)
+    predicted = runner.predict(cases)
+    chips = {case.run.cluster.partition(":")[0] for case in cases}
+    fitted = {name: len(load_chip(name).fitted) for name in sorted(chips)}
+    return score(cases, predicted, fitted, [text for _, left in pairs for text in left])
