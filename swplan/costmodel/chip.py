@@ -10,34 +10,16 @@ from __future__ import annotations
 import os
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 
+from swplan.costmodel.access import Controllers, bandwidths
 from swplan.costmodel.schema import PRECISIONS, WIDER, Number, check_numbers, choices_text, key_units, rival_key
+from swplan.costmodel.tiling import Tiling
 from swplan.errors import ChipError
 
 PACKAGED = Path(__file__).parent / "chips"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tiling:
-    """How a chip cuts matrix products; see `compute`.
-
-    Attributes:
-        units: How many tiles are made at once (streaming multiprocessors, matrix units, core groups).
-        tile: Side of the square tile that a unit makes; tiles of twice that on one side, or half of it, are tried too.
-        edge: What a tile loses to reading its operands, as elements along a side.
-        depth: What a tile loses to filling and draining its pipeline, as elements along k.
-        misaligned: Share of the rate where a dim is no multiple of 8, so that rows do not begin where loads of 16 bytes
-            can.
-    """
-
-    units: int
-    tile: int
-    edge: float
-    depth: float
-    misaligned: float = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,12 +37,15 @@ class Chip:
         special_flops_per_s: Evaluations of exp, log, rsqrt, tanh and the like per second.
         memory_bytes: Capacity of the device's main memory.
         memory_bytes_per_s: Achievable streaming bandwidth of that memory.
+        class_bytes_per_s: The same for each class of ops, "matmul" and "vector", in its access mode.
         op_overhead_s: What every launched op costs besides its work.
         issue_s: What the host takes to start one op where a program runs op by op; 0 where it never limits.
-        tiling: How products are cut into tiles, if that is known.
+        tiling: How products are cut into tiles, if that is known; see `tiling`.
         row_bytes: Longest row of a tensor that a kernel holds in local memory; 0 where compilers fuse no rows.
         reserved_bytes: Memory that libraries take, whatever the program.
         algorithms: Names of the algorithms of collectives that its library has; all that are known where empty.
+        access: Access mode (see `access`) of each class of ops; empty where hardware alone decides.
+        controllers: Its memory side, if that is described.
         numbers: Everything in the file by dotted key; the fields above are views of it.
     """
 
@@ -74,6 +59,7 @@ class Chip:
     special_flops_per_s: float
     memory_bytes: int
     memory_bytes_per_s: float
+    class_bytes_per_s: Mapping[str, float]
     op_overhead_s: float
     issue_s: float
     tiling: Tiling | None
@@ -81,6 +67,8 @@ class Chip:
     reserved_bytes: int
     numbers: Mapping[str, Number]
     algorithms: tuple[str, ...] = ()
+    access: Mapping[str, str] = field(default_factory=dict)
+    controllers: Controllers | None = None
 
     @classmethod
     def of(
@@ -92,6 +80,7 @@ class Chip:
         tiers: tuple[str, ...],
         numbers: Mapping[str, Number],
         algorithms: tuple[str, ...] = (),
+        access: Mapping[str, str] | None = None,
         where: str | None = None,
     ) -> Chip:
         """The chip that these numbers make.
@@ -99,7 +88,9 @@ class Chip:
         Raises:
             ChipError: They do not make a whole chip; the message begins with `where` (default: the name).
         """
-        check_numbers(numbers, tiers, where or f"chip {name!r}")
+        where = where or f"chip {name!r}"
+        check_numbers(numbers, tiers, where)
+        controllers = Controllers.of(numbers)
         return cls(
             name=name,
             description=description,
@@ -111,13 +102,16 @@ class Chip:
             special_flops_per_s=numbers["compute.special_flops_per_s"].value,
             memory_bytes=int(numbers["memory.bytes"].value),
             memory_bytes_per_s=numbers["memory.bytes_per_s"].value,
+            class_bytes_per_s=bandwidths(numbers["memory.bytes_per_s"].value, controllers, access or {}, where),
             op_overhead_s=numbers["compute.op_overhead_s"].value,
             issue_s=_value(numbers, "compute.issue_s"),
-            tiling=_tiling(numbers),
+            tiling=Tiling.of(numbers),
             row_bytes=int(_value(numbers, "compute.row_bytes")),
             reserved_bytes=int(_value(numbers, "memory.reserved_bytes")),
             numbers=MappingProxyType(dict(numbers)),
             algorithms=algorithms,
+            access=MappingProxyType(dict(access or {})),
+            controllers=controllers,
         )
 
     @property
@@ -165,6 +159,7 @@ class Chip:
             tiers=self.tiers,
             numbers={**kept, **numbers},
             algorithms=self.algorithms,
+            access=self.access,
         )
 
     def __hash__(self) -> int:
@@ -220,11 +215,13 @@ def _chip(content: dict, path: Path) -> Chip:
     tiers = content.pop("tiers", None)
     if not isinstance(tiers, list) or not tiers or not all(isinstance(tier, str) for tier in tiers):
         raise ChipError(f"{path}: tiers is missing; write the names of the network tiers, innermost first.")
-    algorithms = content.pop("algorithms", [])
+    algorithms, access = content.pop("algorithms", []), content.pop("access", {})
     if not isinstance(algorithms, list) or not all(isinstance(name, str) for name in algorithms):
         raise ChipError(f"{path}: algorithms must be a list of names of algorithms of collectives.")
-    numbers = dict(_numbers(content, "", path))
-    return Chip.of(**words, tiers=tuple(tiers), numbers=numbers, algorithms=tuple(algorithms), where=str(path))
+    if not isinstance(access, dict) or not all(isinstance(mode, str) for mode in access.values()):
+        raise ChipError(f'{path}: access must name access modes, as {{ matmul = "rearranged", vector = "naive" }}.')
+    lists = {"tiers": tuple(tiers), "algorithms": tuple(algorithms), "access": access}
+    return Chip.of(**words, **lists, numbers=dict(_numbers(content, "", path)), where=str(path))
 
 
 def _numbers(table: Mapping[str, object], prefix: str, path: Path):
@@ -246,20 +243,6 @@ _FIELDS = ("value", "unit", "source", "kind")
 
 def _value(numbers: Mapping[str, Number], key: str) -> float:
     return numbers[key].value if key in numbers else 0.0
-
-
-def _tiling(numbers: Mapping[str, Number]) -> Tiling | None:
-    if "compute.matmul_tile" not in numbers:
-        return None
-    edge, depth = _value(numbers, "compute.matmul_edge"), _value(numbers, "compute.matmul_depth")
-    units = int(numbers["compute.units"].value) if "compute.units" in numbers else 1
-    return Tiling(
-        units=units,
-        tile=int(numbers["compute.matmul_tile"].value),
-        edge=edge,
-        depth=depth,
-        misaligned=_value(numbers, "compute.matmul_misaligned") or 1.0,
-    )
 
 
 def _by_precision(numbers: Mapping[str, Number], table: str) -> Mapping[str, float]:

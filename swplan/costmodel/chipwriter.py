@@ -22,6 +22,9 @@ def chip_toml(chip: Chip) -> str:
     head.append(f"tiers = [{', '.join(map(_string, chip.tiers))}]")
     if chip.algorithms:
         head.append(f"algorithms = [{', '.join(map(_string, chip.algorithms))}]")
+    if chip.access:
+        words = ", ".join(f"{name} = {_string(mode)}" for name, mode in chip.access.items())
+        head.append(f"access = {{ {words} }}")
     return "\n".join([*head, "", *(_line(key, number) for key, number in sorted(chip.numbers.items())), ""])
 
 

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from swplan.costmodel.chip import Chip, Tiling
+from swplan.costmodel.access import PACKET_BYTES
+from swplan.costmodel.chip import Chip
 from swplan.costmodel.work import Count, Matmul, Work
 
 
@@ -23,11 +24,13 @@ class Breakdown:
         compute_s: Arithmetic, as if memory were infinitely fast.
         memory_s: Traffic, as if arithmetic were free.
         overhead_s: Launches.
+        access: How the op gets at memory, where the chip leaves that to its implementation; see `access`.
     """
 
     compute_s: float | np.ndarray
     memory_s: float | np.ndarray
     overhead_s: float | np.ndarray
+    access: str = ""
 
     @property
     def time_s(self) -> float | np.ndarray:
@@ -37,8 +40,9 @@ class Breakdown:
 
     @property
     def binding(self) -> str | np.ndarray:
-        """What a faster version of would help most: "compute", "memory" or "overhead"."""
-        busy = np.where(self.compute_s >= self.memory_s, "compute", "memory")
+        """What a faster version of would help most: "compute", "memory" (with its access mode) or "overhead"."""
+        memory = f"memory ({self.access})" if self.access else "memory"
+        busy = np.where(self.compute_s >= self.memory_s, "compute", memory)
         longest = np.where(self.overhead_s > np.maximum(self.compute_s, self.memory_s), "overhead", busy)
         return longest if longest.ndim else str(longest)
 
@@ -59,8 +63,10 @@ def breakdown(work: Work, chip: Chip) -> Breakdown:
         compute_s=sum(_matmul_s(matmul, chip) for matmul in work.matmuls)
         + vector_s
         + work.special_flops / chip.special_flops_per_s,
-        memory_s=work.bytes / chip.memory_bytes_per_s,
+        memory_s=work.matmul_bytes / chip.class_bytes_per_s["matmul"]
+        + (work.bytes - work.matmul_bytes) / chip.class_bytes_per_s["vector"],
         overhead_s=work.launches * chip.op_overhead_s,
+        access=chip.access.get("matmul" if work.matmuls else "vector", ""),
     )
 
 
@@ -69,30 +75,13 @@ def _matmul_s(matmul: Matmul, chip: Chip) -> Count:
     rate = chip.flops_per_s[matmul.precision] * chip.matmul_efficiency[matmul.precision]
     if chip.tiling is None:
         return 2.0 * matmul.batch * matmul.m * matmul.n * matmul.k * matmul.count / rate
-    seconds = [_tiled_s(matmul, chip.tiling, sides) / rate for sides in _sides(chip.tiling.tile)]
-    return functools.reduce(np.minimum, seconds) * matmul.count * _misalignment(matmul, chip.tiling)
+    return chip.tiling.seconds(matmul, rate, functools.partial(_fetch_bytes_per_s, chip)) * matmul.count
 
 
-def _misalignment(matmul: Matmul, tiling: Tiling) -> Count:
-    """How many times longer a product takes whose rows are not aligned (NVIDIA DU-09799, section 2.2.1)."""
-    odd = np.mod(matmul.m, 8) + np.mod(matmul.n, 8) + np.mod(matmul.k, 8) > 0
-    return np.where(odd, 1.0 / tiling.misaligned, 1.0)
-
-
-def _sides(tile: int) -> tuple[tuple[float, float], ...]:
-    return ((tile, 2 * tile), (2 * tile, tile), (tile, tile), (tile / 2, tile / 2))
-
-
-def _tiled_s(matmul: Matmul, tiling: Tiling, sides: tuple[float, float]) -> Count:
-    """Operations that all units have time for while one product is made of tiles of these sides.
-
-    Tiles come in waves of `units`, the last one partly filled (NVIDIA, "Matrix Multiplication Background User's Guide",
-    DU-09799, sections 3.1 and 3.2: tile and wave quantization). Where there are fewer tiles than units, each is cut
-    along k ("split-k"). A tile also loses `edge / side` to reading its operands and `depth / k` to its pipeline.
-    """
-    rows, columns = sides
-    tiles = matmul.batch * np.ceil(matmul.m / rows) * np.ceil(matmul.n / columns)
-    cuts = np.maximum(1.0, np.floor(tiling.units / tiles))
-    waves = np.ceil(tiles / tiling.units)
-    loss = 1.0 + tiling.edge * (1.0 / rows + 1.0 / columns)
-    return 2.0 * waves * tiling.units * rows * columns * (matmul.k / cuts + tiling.depth) * loss
+def _fetch_bytes_per_s(chip: Chip, block_bytes: Count) -> Count:
+    """What all units together get from memory for products, by blocks of this size at most."""
+    whole = chip.class_bytes_per_s["matmul"]
+    if chip.controllers is None or not chip.access:
+        return whole
+    by_block = functools.partial(chip.controllers.bandwidth, chip.access["matmul"])
+    return whole * by_block(block_bytes=np.minimum(block_bytes, PACKET_BYTES)) / by_block()

@@ -51,6 +51,10 @@ def key_units(tiers: tuple[str, ...]) -> dict[str, str]:
     units |= {"compute.matmul_edge": "elements lost", "compute.matmul_depth": "elements lost"}
     units |= {"compute.matmul_misaligned": "ratio"}
     units |= {"memory.bytes": "byte", "memory.bytes_per_s": "byte/s", "memory.reserved_bytes": "byte"}
+    units |= {"compute.local_bytes": "byte", "memory.controllers": "count", "memory.requesters": "count"}
+    units |= {"memory.controller_bytes_per_s": "byte/s", "memory.access.share": "ratio"}
+    units |= {f"memory.access.{name}_s": "s" for name in ("own_load", "own_store", "foreign")}
+    units |= {f"memory.access.{way}_latency_s": "s" for way in ("load", "store")}
     units |= {"storage.latency_s": "s", "storage.bytes_per_s": "byte/s"}
     for tier in tiers:
         network = {"bytes_per_s": "byte/s", "latency_s": "s"}

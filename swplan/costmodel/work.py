@@ -55,6 +55,7 @@ class Work:
         read_bytes: From the device's main memory.
         written_bytes: To the device's main memory.
         launches: Ops that the device starts.
+        matmul_bytes: Those of the bytes read and written that are of products.
     """
 
     matmuls: tuple[Matmul, ...] = ()
@@ -63,6 +64,7 @@ class Work:
     read_bytes: Count = 0
     written_bytes: Count = 0
     launches: Count = 0
+    matmul_bytes: Count = 0
 
     @property
     def flops(self) -> dict[str, Count]:
@@ -83,6 +85,7 @@ class Work:
             read_bytes=self.read_bytes + other.read_bytes,
             written_bytes=self.written_bytes + other.written_bytes,
             launches=self.launches + other.launches,
+            matmul_bytes=self.matmul_bytes + other.matmul_bytes,
         )
 
     def __mul__(self, times: Count) -> Work:
@@ -93,6 +96,7 @@ class Work:
             read_bytes=self.read_bytes * times,
             written_bytes=self.written_bytes * times,
             launches=self.launches * times,
+            matmul_bytes=self.matmul_bytes * times,
         )
 
     __rmul__ = __mul__

@@ -94,6 +94,7 @@ def op_work(op: Op, graph: Graph, split: Split, fused: OnChip) -> Work:
         read_bytes=read,
         written_bytes=written,
         launches=int(bool(writes) and kind.unit != "free"),
+        matmul_bytes=read + written if kind.unit == "matmul" else 0,
     )
 
 

@@ -65,8 +65,10 @@ def test_sunway_is_the_machine_of_the_paper(validation_dir):
     node = tomllib.loads((validation_dir / "bagualu.toml").read_text(encoding="utf-8"))["node"]
     assert SUNWAY.flops_per_s["fp64"] == node["fp64_flops_per_s"]
     assert SUNWAY.flops_per_s["bf16"] == SUNWAY.flops_per_s["fp16"] == node["fp16_flops_per_s"]
-    assert SUNWAY.matmul_efficiency["fp32"] == node["gemm_efficiency_fp32"]
-    assert SUNWAY.matmul_efficiency["fp16"] == node["gemm_efficiency_fp16"]
+    assert SUNWAY.tiling.local_bytes == node["ldm_bytes_per_cpe"] * node["cpes_per_cg"]
+    assert SUNWAY.controllers.requesters == node["cpes_per_cg"]
+    nominal = SUNWAY.controllers.controllers * SUNWAY.controllers.controller_bytes_per_s
+    assert nominal == pytest.approx(node["nominal_memory_bytes_per_s"])
     assert SUNWAY.memory_bytes == node["memory_bytes"]
     assert SUNWAY.numbers["network.supernode.size"].value == node["nodes_per_supernode"]
     assert SUNWAY.numbers["network.supernode.taper"].value == node["supernode_taper"]
