@@ -69,10 +69,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def with_values(arguments: Sequence[str]) -> list[str]:
-    """The arguments, in which a `--json` without a file names standard output; that of `validate` takes no file."""
+    """The arguments, in which bare `--json` and `--template` name standard output; that of `validate` takes no file."""
     found = []
     for argument, following in itertools.zip_longest(arguments, arguments[1:], fillvalue="--"):
-        bare = argument == "--json" and following.startswith("-") and following != STDOUT
+        bare = argument in ("--json", "--template") and following.startswith("-") and following != STDOUT
         found += [argument, STDOUT] if bare and found[:1] != ["validate"] else [argument]
     return found
 

@@ -9,8 +9,9 @@ import msgspec
 import typer
 
 from swplan.cli.options import Html, Json, Top
-from swplan.cli.output import emit
-from swplan.costmodel import available_chips, load_chip
+from swplan.cli.output import STDOUT, emit, write
+from swplan.costmodel import available_chips, chip_template, load_chip
+from swplan.errors import UsageError
 from swplan.plan import Plan
 from swplan.views.chips import chip_parts, chips_parts
 from swplan.views.diff import diff_parts, difference
@@ -48,15 +49,31 @@ def explain(
 
 def chips(
     name: Annotated[str, typer.Argument(help="Show every number of this chip, with its source.")] = "",
+    template: Annotated[
+        str,
+        typer.Option(
+            "--template", metavar="FILE", help="Write a file for a new chip; - (or nothing): standard output."
+        ),
+    ] = "",
     json: Json = "",
 ) -> None:
-    """List the chips, or every number of one with its unit, kind and source."""
+    """List the chips, or every number of one with its unit, kind and source; or write a file for a new one."""
+    if template:
+        _write_template(template, name)
+        return
     if name:
         chip = load_chip(name)
         emit(chip_parts(chip), json=json, data=msgspec.json.encode(_facts(chip), order="deterministic"))
         return
     found = [load_chip(each) for each in available_chips()]
     emit(chips_parts(found), json=json, data=msgspec.json.encode([_facts(c) for c in found], order="deterministic"))
+
+
+def _write_template(target: str, name: str) -> None:
+    """Writes the file of a chip of that name, over no file that its user may have filled in."""
+    if target != STDOUT and Path(target).exists():
+        raise UsageError(f"{target!r} is there already; name another file.")
+    write(target, (chip_template(name) if name else chip_template()).encode())
 
 
 def _facts(chip):

@@ -7,6 +7,7 @@ from swplan.costmodel.collectives import algorithm_names, algorithm_times_s, col
 from swplan.costmodel.compute import Breakdown, breakdown, time_s
 from swplan.costmodel.network import Group, Placement
 from swplan.costmodel.schema import COLLECTIVES, PRECISIONS, Number
+from swplan.costmodel.template import chip_template
 from swplan.costmodel.work import Matmul, Work
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "breakdown",
     "calibrated_chip",
     "calibrated_chip_toml",
+    "chip_template",
     "chip_toml",
     "collective_time_s",
     "load_chip",

@@ -208,6 +208,8 @@ def _find(name_or_path: str | os.PathLike[str]) -> Path:
 
 def _chip(content: dict, path: Path) -> Chip:
     """The chip that a parsed TOML file describes."""
+    from swplan.costmodel.collectives import check_algorithms  # Which needs chips itself.
+
     words = {key: content.pop(key, None) for key in ("name", "description", "device")}
     for key, word in words.items():
         if not isinstance(word, str):
@@ -215,25 +217,31 @@ def _chip(content: dict, path: Path) -> Chip:
     tiers = content.pop("tiers", None)
     if not isinstance(tiers, list) or not tiers or not all(isinstance(tier, str) for tier in tiers):
         raise ChipError(f"{path}: tiers is missing; write the names of the network tiers, innermost first.")
+    if len(set(tiers)) < len(tiers):
+        raise ChipError(f"{path}: tiers = {tiers} names one twice; give each its own name.")
     algorithms, access = content.pop("algorithms", []), content.pop("access", {})
     if not isinstance(algorithms, list) or not all(isinstance(name, str) for name in algorithms):
         raise ChipError(f"{path}: algorithms must be a list of names of algorithms of collectives.")
+    check_algorithms(tuple(algorithms), str(path))
     if not isinstance(access, dict) or not all(isinstance(mode, str) for mode in access.values()):
         raise ChipError(f'{path}: access must name access modes, as {{ matmul = "rearranged", vector = "naive" }}.')
     lists = {"tiers": tuple(tiers), "algorithms": tuple(algorithms), "access": access}
-    return Chip.of(**words, **lists, numbers=dict(_numbers(content, "", path)), where=str(path))
+    return Chip.of(
+        **words, **lists, numbers=dict(_numbers(content, "", key_units(tuple(tiers)), path)), where=str(path)
+    )
 
 
-def _numbers(table: Mapping[str, object], prefix: str, path: Path):
+def _numbers(table: Mapping[str, object], prefix: str, units: Mapping[str, str], path: Path):
     """Walk nested tables and yield `(dotted key, Number)`; a table with a `value` is a number."""
     for name, entry in table.items():
         key = f"{prefix}{name}"
+        unit = f"; its unit is {units[key]!r}" if key in units else ""
         if not isinstance(entry, dict):
-            raise ChipError(f"{path}: {key} = {entry!r} must be a table {{ {', '.join(_FIELDS)} }}.")
+            raise ChipError(f"{path}: {key} = {entry!r} must be a table {{ {', '.join(_FIELDS)} }}{unit}.")
         if "value" not in entry:
-            yield from _numbers(entry, f"{key}.", path)
+            yield from _numbers(entry, f"{key}.", units, path)
         elif set(entry) != set(_FIELDS) or not all(isinstance(entry[field], str) for field in _FIELDS[1:]):
-            raise ChipError(f"{path}: {key} needs exactly value (a number), unit, source and kind (strings).")
+            raise ChipError(f"{path}: {key} needs exactly value (a number), unit, source and kind (strings){unit}.")
         else:
             yield key, Number(**entry)
 

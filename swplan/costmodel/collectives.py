@@ -24,7 +24,8 @@ import numpy as np
 from swplan._registry import Registry
 from swplan.costmodel.cluster import Cluster
 from swplan.costmodel.network import Group
-from swplan.costmodel.schema import COLLECTIVES
+from swplan.costmodel.schema import COLLECTIVES, choices_text
+from swplan.errors import ChipError
 
 
 class Line(NamedTuple):
@@ -96,6 +97,27 @@ def algorithm_names(kind: str) -> tuple[str, ...]:
     """Names of the algorithms for a kind of collective, sorted; indices of algorithms refer to this."""
     assert kind in COLLECTIVES, f"swplan bug: no collective {kind!r}, only {COLLECTIVES}"
     return tuple(key.partition("/")[2] for key in ALGORITHMS if key.startswith(f"{kind}/"))
+
+
+def check_algorithms(names: tuple[str, ...], where: str) -> None:
+    """Check the algorithms that a chip's library is said to have; none at all stand for all that are known.
+
+    Raises:
+        ChipError: One is unknown, or a kind of collective has none that works for any group.
+    """
+    known = {key.partition("/")[2] for key in ALGORITHMS}
+    for name in names:
+        if name not in known:
+            raise ChipError(f"{where}: algorithms names {name!r}; {choices_text(name, known)}")
+    for kind in COLLECTIVES if names else ():
+        general = [name for name in algorithm_names(kind) if ALGORITHMS[f"{kind}/{name}"](_THREE)]
+        if not set(general) & set(names):
+            raise ChipError(
+                f"{where}: algorithms has none for {kind} in groups of any size; add {' or '.join(general)}."
+            )
+
+
+_THREE = (Hop(members=3, inside=1, bytes_per_s=1.0, latency_s=0.0),)
 
 
 def _times(kind: str, group: Group, buffer_bytes: float | np.ndarray, cluster: Cluster) -> np.ndarray:

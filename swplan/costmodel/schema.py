@@ -1,7 +1,8 @@
-"""What a chip file may hold: its keys, the unit of each, and which values make sense.
+"""What a chip file may hold: its keys, the unit and meaning of each, and which values make sense.
 
-The bottom of the cost model: a `Number` is a value that remembers its unit and where it comes from; `key_units` derives
-the legal dotted keys from the chip's network tiers. Reading files is `chip`'s business, pricing is everybody else's.
+The bottom of the cost model: a `Number` is a value that remembers its unit and where it comes from; `chip_keys` is the
+one table of keys, behind checks, messages and `template`. Reading files is `chip`'s business, pricing everybody else's.
+To add a key: one row here, and the field of `Chip` that reads it.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import NamedTuple
 
 from swplan.errors import ChipError
 
@@ -43,26 +45,41 @@ class Number:
     kind: str
 
 
+class Key(NamedTuple):
+    """A key of a chip file.
+
+    Attributes:
+        unit: Of its value; one of those in `_RANGES`.
+        example: A value that makes sense.
+        meaning: One line for people.
+        required: Whether a chip must have it.
+    """
+
+    unit: str
+    example: int | float
+    meaning: str
+    required: bool = False
+
+
+def chip_keys(tiers: tuple[str, ...]) -> dict[str, Key]:
+    """Every dotted key that a chip with these network tiers (innermost first) may hold, section by section.
+
+    Of an outer tier's bandwidth and the taper of the tier inside it, which say the same, the former is "required".
+    """
+    found = {}
+    for table, key in _TABLES.items():
+        for precision in reversed(PRECISIONS):
+            found[f"compute.{table}.{precision}"] = key._replace(required=precision == "fp64")
+    found |= {f"compute.{name}": key for name, key in _COMPUTE.items()}
+    found |= {f"memory.{name}": key for name, key in _MEMORY.items()}
+    for inner, tier in pairwise((None, *tiers)):
+        found |= {f"network.{tier}.{name}": key for name, key in _tier_keys(tier, inner, tier == tiers[-1]).items()}
+    return found | {f"storage.{name}": key for name, key in _STORAGE.items()}
+
+
 def key_units(tiers: tuple[str, ...]) -> dict[str, str]:
-    """Every dotted key that a chip with these network tiers (innermost first) may hold, and its unit."""
-    units = {f"compute.{table}.{precision}": unit for table, unit in _TABLES.items() for precision in PRECISIONS}
-    units |= {"compute.special_flops_per_s": "flop/s", "compute.op_overhead_s": "s", "compute.issue_s": "s"}
-    units |= {"compute.units": "count", "compute.row_bytes": "byte", "compute.matmul_tile": "element"}
-    units |= {"compute.matmul_edge": "elements lost", "compute.matmul_depth": "elements lost"}
-    units |= {"compute.matmul_misaligned": "ratio"}
-    units |= {"memory.bytes": "byte", "memory.bytes_per_s": "byte/s", "memory.reserved_bytes": "byte"}
-    units |= {"compute.local_bytes": "byte", "memory.controllers": "count", "memory.requesters": "count"}
-    units |= {"memory.controller_bytes_per_s": "byte/s", "memory.access.share": "ratio"}
-    units |= {f"memory.access.{name}_s": "s" for name in ("own_load", "own_store", "foreign")}
-    units |= {f"memory.access.{way}_latency_s": "s" for way in ("load", "store")}
-    units |= {"storage.latency_s": "s", "storage.bytes_per_s": "byte/s"}
-    for tier in tiers:
-        network = {"bytes_per_s": "byte/s", "latency_s": "s"}
-        network |= {f"{kind}_{name}": unit for kind in COLLECTIVES for name, unit in network.items()}
-        if tier != tiers[-1]:
-            network |= {"size": "device", "taper": "ratio"}
-        units |= {f"network.{tier}.{name}": unit for name, unit in network.items()}
-    return units
+    """The unit of every key."""
+    return {name: key.unit for name, key in chip_keys(tiers).items()}
 
 
 def check_numbers(numbers: Mapping[str, Number], tiers: tuple[str, ...], where: str) -> None:
@@ -79,9 +96,14 @@ def check_numbers(numbers: Mapping[str, Number], tiers: tuple[str, ...], where: 
     units = key_units(tiers)
     for key, number in numbers.items():
         _check_number(key, number, units, where)
-    for key in _required(numbers, tiers):
-        if key not in numbers:
-            raise ChipError(f"{where}: {key} is missing; add {key} = {{ value = ..., unit = {units[key]!r}, ... }}.")
+    for name, key in chip_keys(tiers).items():
+        rival = rival_key(name, tiers)
+        if key.required and name not in numbers and rival not in numbers:
+            instead = f" (or {rival})" if rival else ""
+            raise ChipError(
+                f"{where}: {name} is missing; add {name} = {{ value = ..., unit = {key.unit!r}, ... }}{instead}, "
+                f"{key.meaning}. `swplan chips --template` shows a whole file."
+            )
     _check_bandwidths(numbers, tiers, where)
 
 
@@ -102,24 +124,59 @@ def choices_text(wrong: str, choices: Iterable[str]) -> str:
     return f"{hint}Valid: {', '.join(near + [name for name in names if name not in near])}."
 
 
-_TABLES = {"flops_per_s": "flop/s", "matmul_efficiency": "ratio", "vector_flops_per_s": "flop/s"}
-_REQUIRED = (
-    *(f"compute.{table}.fp64" for table in _TABLES),
-    "compute.special_flops_per_s",
-    "compute.op_overhead_s",
-    "memory.bytes",
-    "memory.bytes_per_s",
-)
+_TABLES = {
+    "flops_per_s": Key("flop/s", 100e12, "dense peak of matrix products; a precision left out computes in a wider one"),
+    "matmul_efficiency": Key("ratio", 0.8, "share of that peak which a large matrix product reaches"),
+    "vector_flops_per_s": Key("flop/s", 10e12, "elementwise additions and multiplications"),
+}
+
+_COMPUTE = {
+    "special_flops_per_s": Key("flop/s", 2e12, "evaluations of exp, log, tanh and the like", required=True),
+    "op_overhead_s": Key("s", 5e-6, "what every op costs besides its work", required=True),
+    "issue_s": Key("s", 2e-5, "what the host takes to start an op, where programs run op by op"),
+    "units": Key("count", 128, "tiles of a matrix product made at once: multiprocessors, matrix units"),
+    "matmul_tile": Key("element", 128, "side of such a tile; without it products of all sizes are as efficient"),
+    "matmul_edge": Key("elements lost", 9.0, "what a tile loses to reading its operands, along a side"),
+    "matmul_depth": Key("elements lost", 120.0, "what a tile loses to filling its pipeline, along k"),
+    "matmul_misaligned": Key("ratio", 0.5, "share of the rate where a dim of a product is no multiple of 8"),
+    "row_bytes": Key("byte", 131072, "longest row of a tensor that a kernel holds in local memory, as softmax does"),
+    "local_bytes": Key(
+        "byte", 16_000_000, "memory of a unit into which programs bring operands, where there is no cache"
+    ),
+}
+
+_MEMORY = {
+    "bytes": Key("byte", 80_000_000_000, "capacity of main memory", required=True),
+    "bytes_per_s": Key("byte/s", 2.5e12, "what long copies reach, counting reads and writes", required=True),
+    "reserved_bytes": Key("byte", 2_000_000_000, "taken by libraries, whatever the program"),
+    "controllers": Key("count", 6, "memory controllers, one beside each group of cores; for `access`"),
+    "controller_bytes_per_s": Key("byte/s", 50e9, "peak of one controller"),
+    "requesters": Key("count", 64, "cores of a group"),
+    "access.share": Key("ratio", 0.9, "share of a controller's peak that one endless stream gets"),
+    "access.own_load_s": Key("s", 70e-12, "wait of a block to load, for each stream of the controller's own group"),
+    "access.own_store_s": Key("s", 60e-12, "the same of a block of 512 byte to store"),
+    "access.foreign_s": Key("s", 170e-12, "wait of a block, for each stream of another group"),
+    "access.load_latency_s": Key("s", 10e-6, "of a plain load of one word, no block"),
+    "access.store_latency_s": Key("s", 100e-6, "of a plain store of one word, no block"),
+}
+
+_STORAGE = {
+    "latency_s": Key("s", 1e-3, "of one request to the file system"),
+    "bytes_per_s": Key("byte/s", 1e9, "what one device reads or writes while all do"),
+}
 
 
-def _required(numbers: Mapping[str, Number], tiers: tuple[str, ...]) -> list[str]:
-    """The keys that must be there; an outer tier may state its bandwidth or leave it to the taper below it."""
-    keys = [*_REQUIRED, f"network.{tiers[0]}.bytes_per_s", *(f"network.{tier}.latency_s" for tier in tiers)]
-    for inner, outer in pairwise(tiers):
-        keys.append(f"network.{inner}.size")
-        if f"network.{outer}.bytes_per_s" not in numbers:
-            keys.append(f"network.{inner}.taper")
-    return keys
+def _tier_keys(tier: str, inner: str | None, is_last: bool) -> dict[str, Key]:
+    """The keys of one tier, around the tier `inner` if there is one."""
+    bytes_per_s, within = (50e9 if inner else 300e9), (inner or "device")
+    found = {} if is_last else {"size": Key("device", 8, f"{within}s in a {tier}", required=True)}
+    found["bytes_per_s"] = Key("byte/s", bytes_per_s, f"what a device sends over a {tier} while all do", required=True)
+    found["latency_s"] = Key("s", 1e-5, "of one message", required=True)
+    if not is_last:
+        found["taper"] = Key("ratio", 0.25, f"share of it that leaves a {tier}, in place of the next tier's bandwidth")
+    own = "{} in one kind of collective, if it differs"
+    found |= {f"{kind}_bytes_per_s": Key("byte/s", bytes_per_s, own.format("bandwidth")) for kind in COLLECTIVES}
+    return found | {f"{kind}_latency_s": Key("s", 1e-5, own.format("latency")) for kind in COLLECTIVES}
 
 
 def _check_number(key: str, number: Number, units: Mapping[str, str], where: str) -> None:

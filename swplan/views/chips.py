@@ -22,7 +22,7 @@ def chips_parts(chips: Sequence[Chip]) -> Section:
     )
     hint = (
         "Peaks are those of matrix products; `fitted` counts the numbers that were fitted to measured runs. "
-        "`swplan chips NAME` shows every number with its source. "
+        "`swplan chips NAME` shows every number with its source, `swplan chips --template` a file for a new chip. "
         f"A cluster is written {chips[0].name}:{chips[0].device}s=8."
     )
     return Section(title="Chips", parts=(table, Text(text=hint)))

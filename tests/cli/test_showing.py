@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from swplan.costmodel import available_chips
+from swplan.costmodel import available_chips, chip_template
 from swplan.plan import Plan
 from tests.views import plans
 
@@ -64,6 +64,17 @@ def test_chips(run):
     out = run("chips", "sw26010pro")[1]
     assert "0.1875 ratio" in out and "datasheet" in out and "BaGuaLu" in out
     assert run("chips", "sw26010")[0] == 2
+
+
+def test_the_template_of_a_chip(run, tmp_path):
+    code, out, _ = run("chips", "--template")
+    assert code == 0 and out == chip_template()
+    assert run("chips", "mine", "--template", "mine.toml") == (0, "", "")
+    assert (tmp_path / "mine.toml").read_text() == chip_template("mine")
+    assert "100 Tflop/s" in run("chips", "mine.toml")[1]
+    code, _, err = run("chips", "--template", "mine.toml")
+    assert code == 2 and "is there already" in err
+    assert (tmp_path / "mine.toml").read_text() == chip_template("mine")
 
 
 @pytest.mark.parametrize(
