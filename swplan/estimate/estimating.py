@@ -18,6 +18,7 @@ from swplan.estimate.schedule import Parts, step_parts
 from swplan.estimate.strategy import Strategy
 from swplan.estimate.template import batch_parts, examples, template
 from swplan.ir.graph import Graph, walk
+from swplan.passes.partition import Choices
 from swplan.search.subject import Subject, subject
 
 
@@ -72,10 +73,12 @@ class Estimator:
     Attributes:
         graph: the program, in the precision in which it runs.
         cluster: the chip, and a number of devices that strategies need not have.
+        known: decisions by kind of strategy; may be shared with estimators of the same program with other shapes.
     """
 
     graph: Graph
     cluster: Cluster
+    known: dict[Kind, Choices] = field(default_factory=dict)
     _subject: Subject | None = None
     _rows: dict[Kind, tuple[Sorted, Moments]] = field(default_factory=dict)
     _prices: dict[tuple[Kind, Chip], Prices] = field(default_factory=dict)
@@ -95,7 +98,9 @@ class Estimator:
         """
         kind = Kind.of(strategy)
         if kind not in self._rows:
-            rows = again(rows_of(template(self.subject, strategy)), strategy)
+            made = template(self.subject, strategy, self.known.get(kind))
+            self.known.setdefault(kind, made.choices)
+            rows = again(rows_of(made), strategy)
             check_splits(rows, strategy)
             self._rows[kind] = sort_rows(rows), moments_of(rows, strategy)
         return self._rows[kind]

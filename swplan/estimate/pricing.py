@@ -236,6 +236,8 @@ def _axis_of(row: MoveRow, axes: tuple[str, ...]) -> str:
     if row.step.kind in ("slice", "mask"):
         return "local"
     names = [axes[a] for a in row.step.axes]
+    if names == ["replica"]:
+        return "replica"
     return "data" if row.sums or "data" in names else names[0]
 
 

@@ -21,6 +21,8 @@ PARTS = (
     "data", "forward", "forward_communication", "backward", "backward_communication", "optimizer", "bubble",
 )  # fmt: skip
 """Where the time of a step goes; they add up to it."""
+SUMMED = ("data", "replica")
+"""Axes over which gradients are summed once a step."""
 Parts = dict[str, np.ndarray]
 
 
@@ -73,18 +75,21 @@ class _Schedule:
         return np.maximum(1.0, self.layers * self.share())
 
     def sums(self) -> np.ndarray:
-        """Seconds of what is exchanged over the data axis once a step, besides its computing [S].
+        """Seconds of what is exchanged once a step over the axes of the batch, besides its computing [S].
 
         Gradients run beside the backward pass of the last micro-batch, parameters beside the next forward pass.
         """
-        busy = self.total(self.is_once)
         beside = (self.work("forward") + self.work("backward")) / self.batch.micro
-        return self.hidden("data", busy, beside, self.pieces("data"))
+        found = np.zeros(self.batch.count)
+        for axis in SUMMED:
+            busy = self.total(lambda c, axis=axis: c.axis == axis and self.is_once(c))
+            found = found + self.hidden(axis, busy, beside, self.pieces(axis))
+        return found
 
     def is_once(self, cause: Cause) -> bool:
         """Whether an exchange belongs to the update: sums of gradients, and parameters gathered once a step."""
-        if cause.axis != "data" or cause.stage == "optimizer":
-            return cause.axis == "data"
+        if cause.axis not in SUMMED or cause.stage == "optimizer":
+            return cause.axis in SUMMED
         gathered = cause.rate == GATHER and self.batch.zero != 3
         return gathered or (cause.rate == STEP and cause.stage == "backward")
 
@@ -107,7 +112,7 @@ def step_parts(prices: Prices, batch: Batch, cluster: Cluster, overlap: tuple[st
         exposed = _sum(plan.exposed(stage, axis, found[stage]) for axis in sorted(axes))
         found[f"{stage}_communication"] = exposed + _transfers(plan)
         found[stage] = found[stage] + (_issue_s(plan, stage, found) if eager else 0.0)
-    others = plan.total(lambda c: c.stage == "optimizer" and c.axis not in ("", "local", "data"))
+    others = plan.total(lambda c: c.stage == "optimizer" and c.axis not in ("", "local", *SUMMED))
     found["optimizer"] = plan.work("optimizer") + others + plan.sums()
     found["bubble"] = _bubble(plan, eager)
     return found

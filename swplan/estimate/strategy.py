@@ -21,7 +21,7 @@ RECOMPUTE = ("none", "attention", "full")
 PRECISIONS = ("as_written", "fp32", "auto", "layered", "bf16", "fp16", "fp8")
 """Of matrix products: as the program says ("fp32" is the same, as for `swplan.plan`), by price ("auto", "layered": low
 where that is faster, all but products wide), or low: bf16 or fp16 all of them, fp8 those with weights."""
-OVERLAPS = ("data", "model", "pipe", "expert")
+OVERLAPS = ("data", "replica", "model", "pipe", "expert")
 ATTENTION = ("plain", "fused")
 LAUNCHES = ("compiled", "eager")
 

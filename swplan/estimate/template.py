@@ -22,8 +22,8 @@ from swplan.estimate.strategy import Strategy
 from swplan.ir.device import DeviceProgram
 from swplan.ir.graph import Graph
 from swplan.passes.fusion import OnChip
-from swplan.passes.partition import partition
-from swplan.search.space import Option, space
+from swplan.passes.partition import Choices, partition
+from swplan.search.space import Option, domain, space
 from swplan.search.subject import LIMITLESS, Pins, Subject, pricer_on, solve_space
 
 SPLITTING = ("data", "replica", "expert", "context", "model")
@@ -53,8 +53,13 @@ class Template:
     batch: Mapping[int, frozenset[int]]
 
 
-def template(subject: Subject, strategy: Strategy) -> Template:
+def template(subject: Subject, strategy: Strategy, known: Choices | None = None) -> Template:
     """Decides for a kind of strategy, at its degrees where they divide the program.
+
+    Args:
+        subject: the program and the chip.
+        strategy: one of its kind.
+        known: decisions for the same program with other shapes, which are taken where these shapes allow it.
 
     Raises:
         UsageError: the program has nothing that an axis could split.
@@ -71,11 +76,20 @@ def template(subject: Subject, strategy: Strategy) -> Template:
     inner += [axis for axis in axes if axis not in inner]
     cluster = subject.cluster.replace({f"{subject.cluster.chip.device}s": prod(sizes)})
     placement = Placement(cluster=cluster, sizes=sizes, order=tuple(axes.index(axis) for axis in inner))
-    choices = _decided(subject, placement, pins(subject.folded, strategy, axes, sizes))
+    choices = known
+    if known is None or not _are_legal(subject, sizes, known):
+        choices = _decided(subject, placement, pins(subject.folded, strategy, axes, sizes))
     program = partition(graph, sizes, choices)
     return Template(
         graph=graph, axes=axes, program=program, choices=choices, fused=subject.fused, cores=cores, batch=batch
     )
+
+
+def _are_legal(subject: Subject, sizes: tuple[int, ...], choices: Choices) -> bool:
+    """Whether decisions are for this program, and divide it on a mesh."""
+    folded = subject.folded
+    nodes = [folded.representative(cls) for cls in range(len(folded.members))]
+    return all(node.key in choices and choices[node.key] in domain(node, sizes) for node in nodes)
 
 
 def _decided(subject: Subject, placement: Placement, held: Pins) -> dict[tuple[str, int], Option]:

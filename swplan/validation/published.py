@@ -159,6 +159,7 @@ def _run(setup: Setup) -> Run:
     rows = batch // strategy.micro_batches
     keywords = {"dtype": "bfloat16", "remat": KEPT, "seq": setup.seq, "batch": rows} | setup.keywords
     cluster = f"{setup.chip}:{_device(setup.chip)}s={devices}"
+    cluster += ",gpus_per_node=64" if setup.chip.startswith("gb") else ""
     return Run.of(setup.model, keywords, cluster=cluster, strategy=strategy, tokens=batch * setup.seq)
 
 
@@ -273,7 +274,7 @@ def _maxtext(row: Row, setup: Setup) -> None:
     tensor = _TENSOR.get((setup.chip, name), 8 if setup.chip == "tpu-v5p" and name in _PER_CHIP else 1)
     setup.micro *= tensor
     setup.degrees["model"] = tensor
-    setup.options |= {"zero": 3, "attention": "fused", "overlap": ("data", "replica")}
+    setup.options |= {"zero": 3, "attention": "fused", "overlap": ("data",)}
     minimal = setup.chip == "tpu-v5p" and name in ("32b", "64b", "128b", "256b")
     setup.keywords["remat"] = KEPT if minimal or (setup.chip == "tpu-v5e" and name == "128b") else True
     setup.assume(f"{setup.micro // tensor} sequences a chip, tensor {tensor}, as in the scripts of the repository")

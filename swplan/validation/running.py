@@ -23,6 +23,8 @@ from swplan.validation.case import Case, Run
 from swplan.validation.score import Scores, score
 from swplan.validation.tables import FILES, PACKAGED, cases_of
 
+SHAPES = ("batch", "seq", "layers", "hidden", "heads", "ffn", "vocab", "d_model", "kv_heads", "head_dim", "d_ff")
+"""Keywords of programs that change shapes, not what is computed."""
 Progress = Callable[[int, int, str], None]
 
 
@@ -39,6 +41,7 @@ class Runner:
     overrides: dict[str, dict[str, float]] = field(default_factory=dict)
     estimators: dict = field(default_factory=dict)
     clusters: dict[str, Cluster] = field(default_factory=dict)
+    known: dict = field(default_factory=dict)
 
     def cluster(self, spec: str) -> Cluster:
         """A cluster, with the overrides of its chip."""
@@ -53,7 +56,10 @@ class Runner:
         chip = run.cluster.partition(":")[0]
         key = (run.model, run.keywords, chip, run.strategy.precision)
         if key not in self.estimators:
-            self.estimators[key] = Estimator(traced(run, self.cluster(run.cluster).chip), self.cluster(run.cluster))
+            target = self.cluster(run.cluster)
+            shapeless = tuple(pair for pair in run.keywords if pair[0] not in SHAPES)
+            known = self.known.setdefault((run.model, shapeless, chip, run.strategy.precision), {})
+            self.estimators[key] = Estimator(traced(run, target.chip), target, known)
         return self.estimators[key]
 
     def predict(self, cases: Sequence[Case]) -> np.ndarray:
