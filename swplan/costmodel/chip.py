@@ -121,6 +121,11 @@ class Chip:
         return {precision: other for precision, other in used.items() if other != precision}
 
     @property
+    def storage_s(self) -> float:
+        """Seconds until the data of a step has been read, whose few bytes do not count."""
+        return _value(self.numbers, "storage.latency_s")
+
+    @property
     def fitted(self) -> tuple[str, ...]:
         """Keys of the numbers that are fitted to measurements of whole runs."""
         return tuple(sorted(key for key, number in self.numbers.items() if number.kind == "fitted"))

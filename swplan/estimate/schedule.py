@@ -114,6 +114,7 @@ def step_parts(prices: Prices, batch: Batch, cluster: Cluster, overlap: tuple[st
         found[stage] = found[stage] + (_issue_s(plan, stage, found) if eager else 0.0)
     others = plan.total(lambda c: c.stage == "optimizer" and c.axis not in ("", "local", *SUMMED))
     found["optimizer"] = plan.work("optimizer") + others + plan.sums()
+    found["data"] = np.full(batch.count, prices.chip.storage_s)
     found["bubble"] = _bubble(plan, eager)
     return found
 

@@ -202,7 +202,9 @@ def _whole(graph: Graph, program: DeviceProgram, op: Move) -> Aval:
     return graph.avals[program.values[op.operands[0]].origin]
 
 
-def breakdown_of(ops: Iterable[OpCost], collectives: Iterable[Collective], local_s: float) -> dict[str, float]:
+def breakdown_of(
+    ops: Iterable[OpCost], collectives: Iterable[Collective], local_s: float, data_s: float = 0.0
+) -> dict[str, float]:
     """Seconds by cause; they add up to the step time."""
     causes = {f"{stage}{kind}": 0.0 for stage in ("forward", "backward", "optimizer") for kind in ("", "_comm")}
     for op in ops:
@@ -210,7 +212,7 @@ def breakdown_of(ops: Iterable[OpCost], collectives: Iterable[Collective], local
     for collective in collectives:
         causes[f"{collective.stage}_comm"] += collective.time_s
     causes["local_resharding"] = local_s
-    return causes
+    return causes | ({"data": data_s} if data_s else {})
 
 
 def prices_of(
@@ -219,7 +221,8 @@ def prices_of(
     """Local work, exchanges, and seconds by cause, of a whole device program."""
     ops = ops_of(graph, program, pricer, names)
     exchanges = collectives_of(graph, program, pricer, names)
-    return ops, exchanges, breakdown_of(ops, exchanges, local_moves_s(graph, program, pricer))
+    local_s, data_s = local_moves_s(graph, program, pricer), pricer.cluster.chip.storage_s
+    return ops, exchanges, breakdown_of(ops, exchanges, local_s, data_s)
 
 
 def memory_of(report: MemoryReport, graph: Graph, capacity_bytes: int) -> Memory:
