@@ -143,7 +143,8 @@ def _tier(chip: Chip, name: str, size: int, bytes_per_s: float) -> Tier:
     latency_s = chip.numbers[f"network.{name}.latency_s"].value
     links = {
         kind: Link(
-            _number(chip, name, f"{kind}_bytes_per_s", bytes_per_s), _number(chip, name, f"{kind}_latency_s", latency_s)
+            _number(chip, name, f"{kind}_bytes_per_s", bytes_per_s * _number(chip, name, f"{kind}_share", 1.0)),
+            _number(chip, name, f"{kind}_latency_s", latency_s),
         )
         for kind in COLLECTIVES
     }

@@ -176,6 +176,7 @@ def _tier_keys(tier: str, inner: str | None, is_last: bool) -> dict[str, Key]:
         found["taper"] = Key("ratio", 0.25, f"share of it that leaves a {tier}, in place of the next tier's bandwidth")
     own = "{} in one kind of collective, if it differs"
     found |= {f"{kind}_bytes_per_s": Key("byte/s", bytes_per_s, own.format("bandwidth")) for kind in COLLECTIVES}
+    found |= {f"{kind}_share": Key("ratio", 0.5, f"of the bandwidth, in {kind}") for kind in COLLECTIVES}
     return found | {f"{kind}_latency_s": Key("s", 1e-5, own.format("latency")) for kind in COLLECTIVES}
 
 

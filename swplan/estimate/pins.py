@@ -114,8 +114,17 @@ def _op_data(op: Op, facts: Facts) -> Test:
         return lambda entry: entry in factors
     if not facts.is_state(op) or facts.strategy.zero >= 2 or op.primitive == "broadcast_in_dim":
         return _anything
+    if facts.strategy.precision == "layered" and _widens(op, facts):
+        return lambda entry: entry < REPLICATED
     splits = facts.strategy.zero and (op.stage == "optimizer" or any(v in facts.split for v in op.operands))
     return _anything if splits else (lambda entry: entry < 0)
+
+
+def _widens(op: Op, facts: Facts) -> bool:
+    """Whether an op casts a gradient to more bits: layered precision sums gradients wide."""
+    if op.primitive != "convert_element_type" or op.operands[0] not in facts.sums:
+        return False
+    return facts.graph.avals[op.operands[0]].item_bytes < facts.graph.avals[op.results[0]].item_bytes
 
 
 def _op_replica(op: Op, facts: Facts) -> Test:

@@ -7,7 +7,7 @@ at. What is left (products, exchanges) is priced row by row.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -16,13 +16,12 @@ import numpy as np
 from swplan.costmodel.chip import Chip
 from swplan.costmodel.cluster import Cluster
 from swplan.costmodel.compute import time_s
-from swplan.costmodel.work import Work
+from swplan.costmodel.work import Count, Matmul, Work
+from swplan.estimate.batch import PIPE, Batch, parts_of
 from swplan.estimate.groups import lines_of, members_per_tier
 from swplan.estimate.rows import GATHER, MICRO, MoveRow, OpRow, Place, Rows
 from swplan.ir.layout import Layout
 from swplan.search.pricing import Split, op_work, split_by
-
-PIPE = "pipe"
 
 
 class Cause(NamedTuple):
@@ -32,36 +31,6 @@ class Cause(NamedTuple):
     axis: str
     layered: bool
     rate: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Batch:
-    """Strategies of one kind: the same axes in the same order, other degrees.
-
-    Attributes:
-        order: axes of the mesh, innermost on the network first.
-        degrees: sizes of the axes [S], for every axis of the mesh.
-        micro: micro-batches [S].
-        parts: into how many parts the program's examples are divided along the data axis, by devices and in time [S].
-        interleave: chunks of layers of a pipeline stage [S].
-        zero: see `Strategy`.
-    """
-
-    order: tuple[str, ...]
-    degrees: Mapping[str, np.ndarray]
-    micro: np.ndarray
-    parts: np.ndarray
-    interleave: np.ndarray
-    zero: int
-
-    @property
-    def count(self) -> int:
-        """How many strategies."""
-        return len(self.micro)
-
-    def degree(self, axis: str) -> np.ndarray:
-        """Sizes of an axis [S]; ones where the mesh does not have it."""
-        return self.degrees.get(axis, np.ones(self.count, np.int64))
 
 
 Seconds = dict[Cause, np.ndarray]
@@ -75,7 +44,7 @@ class Sorted:
         rows: what was sorted.
         groups: of ops that are divided alike: cause, axes that divide, whether micro-batches do.
         group: the group of each such op [R].
-        work: of each undivided, numbers [R].
+        work: of each undivided, numbers [R, 1].
         count: runs of each [R].
         mixed: the other ops.
         issued: cause -> ops and exchanges that the host starts.
@@ -142,7 +111,7 @@ def sort_rows(rows: Rows) -> Sorted:
         rows=rows,
         groups=tuple(groups),
         group=np.array([group for group, _, _ in uniform], int),
-        work=_stacked([work for _, work, _ in uniform]),
+        work=_stacked([work for _, work, _ in uniform], 1),
         count=np.array([count for _, _, count in uniform]),
         mixed=tuple(mixed),
         issued=issued,
@@ -151,23 +120,41 @@ def sort_rows(rows: Rows) -> Sorted:
 
 def prices(made: Sorted, chip: Chip) -> Prices:
     """Adds up, group by group, what a chip needs for what is divided alike."""
-    launch_s = made.work.launches * chip.op_overhead_s * made.count
-    seconds = np.broadcast_to(time_s(made.work, chip), made.count.shape) * made.count - launch_s
+    launch_s = made.work.launches[:, 0] * chip.op_overhead_s * made.count
+    seconds = time_s(made.work, chip)[:, 0] * made.count - launch_s
     by_group = lambda x: np.bincount(made.group, weights=x, minlength=len(made.groups))  # noqa: E731
     return Prices(sorted=made, chip=chip, uniform=by_group(seconds), launches=by_group(launch_s))
 
 
-def _stacked(works: list[Work]) -> Work:
-    """Works without products as one, whose numbers are arrays over them [R]."""
-    number = lambda of: np.array([float(np.asarray(of(work)).reshape(-1)[0]) for work in works])  # noqa: E731
+def _stacked(works: Sequence[Work], count: int) -> Work:
+    """Works of one sort (no products, or one each in the same precision) as one: its numbers are arrays [R, S].
+
+    Args:
+        works: of `count` strategies each.
+        count: how many.
+    """
+
+    def number(of: Callable[[Work], Count]) -> np.ndarray:
+        table = np.empty((len(works), count))
+        for row, work in zip(table, works, strict=True):
+            row[:] = of(work)
+        return table
+
     precisions = sorted({precision for work in works for precision in work.vector_flops})
     return Work(
+        matmuls=(_product(works, number),) if works and works[0].matmuls else (),
         vector_flops={p: number(lambda work, p=p: work.vector_flops.get(p, 0.0)) for p in precisions},
         special_flops=number(lambda work: work.special_flops),
         read_bytes=number(lambda work: work.read_bytes),
         written_bytes=number(lambda work: work.written_bytes),
         launches=number(lambda work: work.launches),
+        matmul_bytes=number(lambda work: work.matmul_bytes),
     )
+
+
+def _product(works: Sequence[Work], number: Callable[[Callable[[Work], Count]], np.ndarray]) -> Matmul:
+    sides = {side: number(lambda work, side=side: getattr(work.matmuls[0], side)) for side in ("batch", "m", "n", "k")}
+    return Matmul(**sides, precision=works[0].matmuls[0].precision)
 
 
 def _launches(row: OpRow, rows: Rows) -> int:
@@ -207,28 +194,25 @@ def seconds_of(made: Prices, batch: Batch, cluster: Cluster) -> Seconds:
         made.sorted.groups, made.uniform, made.launches, strict=True
     ):
         found[cause] += seconds / parts_of(axes, batch, is_micro) + launch_s
-    for row in made.sorted.mixed:
-        found[_cause(row.place, "")] += _op_seconds(made, row, batch)
+    for row, seconds in _op_seconds(made, batch):
+        found[_cause(row.place, "")] += seconds * row.count / (batch.degree(PIPE) if row.place.stacked else 1)
     exchanges = _Exchanges(made, batch, cluster)
     for row in made.rows.moves:
         found[_cause(row.place, _axis_of(row, made.axes))] += exchanges.seconds(row) * row.count
     return found
 
 
-def parts_of(axes: Iterable[str], batch: Batch, is_batch: bool) -> np.ndarray:
-    """Into how many parts some axes divide a value [S]."""
-    parts = np.ones(batch.count)
-    for axis in sorted(axes):
-        parts = parts * (batch.parts if is_batch and axis == "data" else batch.degree(axis))
-    return parts
-
-
-def _op_seconds(made: Prices, row: OpRow, batch: Batch) -> np.ndarray:
-    template = made.rows.template
-    split = split_by(row.op.rule, row.split, made.sizes(batch, row.place.rate == MICRO))
-    work = op_work(row.op, template.graph, split, template.fused)
-    seconds = np.broadcast_to(time_s(work, made.chip), (batch.count,)) * row.count
-    return seconds / batch.degree(PIPE) if row.place.stacked else seconds
+def _op_seconds(made: Prices, batch: Batch) -> Iterator[tuple[OpRow, np.ndarray]]:
+    """Seconds of one run [S] of each op that has a part of its own; those whose work is of one sort together."""
+    template, sizes = made.rows.template, {is_batch: made.sizes(batch, is_batch) for is_batch in (False, True)}
+    sorts: dict[str, list[tuple[OpRow, Work]]] = defaultdict(list)
+    for row in made.sorted.mixed:
+        split = split_by(row.op.rule, row.split, sizes[row.place.rate == MICRO])
+        work = op_work(row.op, template.graph, split, template.fused)
+        sorts[work.matmuls[0].precision if work.matmuls else ""].append((row, work))
+    for found in sorts.values():
+        seconds = time_s(_stacked([work for _, work in found], batch.count), made.chip)
+        yield from zip((row for row, _ in found), seconds, strict=True)
 
 
 def _axis_of(row: MoveRow, axes: tuple[str, ...]) -> str:
@@ -257,6 +241,8 @@ class _Exchanges:
         parts = parts * self.batch.degree(PIPE) if row.place.stacked else parts
         buffer_bytes = row.whole_bytes // parts
         if row.step.kind in ("slice", "mask"):
+            for axis in row.step.axes if row.step.kind == "slice" else ():
+                buffer_bytes = buffer_bytes // sizes[axis]
             work = Work(read_bytes=buffer_bytes, written_bytes=buffer_bytes, launches=1)
             return np.asarray(time_s(work, self.made.chip))
         alpha_s, beta_s_per_byte = self.line(row)

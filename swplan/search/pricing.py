@@ -173,7 +173,8 @@ class Pricer:
 
     def _step_s(self, step: Step, buffer_bytes: int) -> tuple[float, int]:
         if step.kind in ("slice", "mask"):
-            work = Work(read_bytes=buffer_bytes, written_bytes=buffer_bytes, launches=1)
+            kept = buffer_bytes // prod(self.sizes[a] for a in step.axes) if step.kind == "slice" else buffer_bytes
+            work = Work(read_bytes=kept, written_bytes=kept, launches=1)
             return float(time_s(work, self.cluster.chip)), -1
         return collective_time_s(step.kind, self.placement.group(step.axes), buffer_bytes, self.cluster)
 
@@ -201,10 +202,11 @@ class Pricer:
         return self._moves[key]
 
     def _kind_prices(self, kind: str, mask: int, buffers: np.ndarray) -> np.ndarray:
-        if kind in ("slice", "mask"):
-            work = Work(read_bytes=buffers, written_bytes=buffers, launches=1)
-            return np.asarray(time_s(work, self.cluster.chip))
         axes = [a for a in range(len(self.sizes)) if mask >> a & 1]
+        if kind in ("slice", "mask"):
+            kept = buffers // prod(self.sizes[a] for a in axes) if kind == "slice" else buffers
+            work = Work(read_bytes=kept, written_bytes=kept, launches=1)
+            return np.asarray(time_s(work, self.cluster.chip))
         return np.asarray(collective_time_s(kind, self.placement.group(axes), buffers, self.cluster)[0])
 
 

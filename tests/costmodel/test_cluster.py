@@ -40,7 +40,14 @@ def test_tiers_hold_every_device_and_less_than_one_unit_more(nodes, size):
 def test_bandwidth_shrinks_by_the_taper():
     inner, outer = Cluster.parse("sw26010pro:nodes=1024").tiers
     assert outer.bytes_per_s == inner.bytes_per_s * 3 / 16
-    assert outer.links["all_to_all"] == (outer.bytes_per_s, outer.latency_s)
+    assert outer.links["all_gather"] == (outer.bytes_per_s, outer.latency_s)
+
+
+def test_a_kind_may_have_a_share_of_the_bandwidth():
+    full = Cluster.parse("sw26010pro:nodes=1024,network.machine.all_to_all_share=1").tiers[-1]
+    half = Cluster.parse("sw26010pro:nodes=1024,network.machine.all_to_all_share=0.5").tiers[-1]
+    assert half.links["all_to_all"].bytes_per_s == full.links["all_to_all"].bytes_per_s / 2
+    assert half.links["all_reduce"] == full.links["all_reduce"]
 
 
 def test_measured_numbers_of_one_kind_are_used_for_that_kind():
@@ -67,7 +74,7 @@ def test_replace_is_parsing_the_changed_spec():
 def test_a_taper_displaces_the_bandwidth_that_was_stated_before():
     cluster = Cluster.parse("sw26010pro:nodes=512,network.machine.bytes_per_s=5e9")
     assert cluster.tiers[1].bytes_per_s == 5e9
-    assert cluster.replace({"network.supernode.taper": 0.5}).tiers[1].bytes_per_s == 11e9
+    assert cluster.replace({"network.supernode.taper": 0.5}).tiers[1].bytes_per_s == 12e9
 
 
 @pytest.mark.parametrize("name", available_chips())
@@ -103,7 +110,7 @@ MISTAKES = [
     ("sw26010pro:nodes=8,network.supernode.tapr=1", "did you mean network.supernode.taper"),
     ("sw26010pro:nodes=8,network.supernode.taper=1.5", "write a number above 0 and up to 1"),
     ("sw26010pro:nodes=8,memory.bytes_per_s=0", "memory.bytes_per_s = 0 byte/s makes no sense"),
-    ("sw26010pro:nodes=8,network.machine.bytes_per_s=23e9", "is more than the 22000000000.0 byte/s of the tier inside"),
+    ("sw26010pro:nodes=8,network.machine.bytes_per_s=25e9", "is more than the 24000000000.0 byte/s of the tier inside"),
     (
         "sw26010pro:nodes=8,network.machine.bytes_per_s=1e9,network.supernode.taper=1",
         "say the same thing; delete one",

@@ -142,7 +142,7 @@ def test_more_devices_never_hold_more():
     """The device program of a split mesh holds no more argument bytes than the whole."""
     graph = trace(dense, arguments(dense, (64, 8)), {}).graph
     decisions = decision_graph(graph)
-    assert fused_values(graph) <= set(range(len(graph.avals)))
+    assert fused_values(graph).values <= set(range(len(graph.avals)))
     whole = {node.key: (-1,) for node in decisions.nodes}
     program = partition(graph, (8,), whole)
     assert all(program.values[v].aval == graph.avals[program.values[v].origin] for v in program.top.inputs)
