@@ -18,8 +18,9 @@ from swplan.costmodel.collectives import algorithm_names, collective_time_s
 from swplan.costmodel.compute import breakdown
 from swplan.costmodel.network import Group
 from swplan.costmodel.work import Work
+from swplan.estimate.batch import PIPE, Batch
 from swplan.estimate.groups import members_per_tier
-from swplan.estimate.pricing import PIPE, Batch, Cause, Prices, runs
+from swplan.estimate.pricing import Cause, Prices, runs
 from swplan.estimate.result import Exchange, MeshAxis, OpPrice
 from swplan.estimate.rows import MICRO, MoveRow, OpRow, Place
 from swplan.estimate.schedule import border_bytes

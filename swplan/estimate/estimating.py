@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from math import prod
 
 import numpy as np
 
 from swplan.costmodel.chip import Chip
 from swplan.costmodel.cluster import Cluster
 from swplan.errors import UsageError
+from swplan.estimate.batch import PIPE, Batch, alike
 from swplan.estimate.memory import Moments, bytes_of, moments_of
-from swplan.estimate.pricing import Batch, Prices, Sorted, prices, sort_rows
+from swplan.estimate.pricing import Prices, Sorted, prices, sort_rows
 from swplan.estimate.recompute import again
 from swplan.estimate.rows import Rows, rows_of
 from swplan.estimate.schedule import Parts, step_parts
 from swplan.estimate.strategy import Strategy
-from swplan.estimate.template import batch_parts, examples, template
+from swplan.estimate.template import examples, template
 from swplan.ir.graph import Graph, walk
 from swplan.passes.partition import Choices
 from swplan.search.subject import Subject, subject
@@ -122,21 +124,56 @@ class Estimator:
         for strategy in strategies:
             check(strategy, target)
             assert Kind.of(strategy) == Kind.of(first), "swplan bug: strategies of several kinds priced together"
-        rows, moments = self.rows(first)
-        if first.degree("pipe") > 1 and not rows.rows.layers:
-            raise UsageError(f"strategy {first}: pipeline stages share layers, and no layers are scanned here")
-        return costs_of(self.prices(first, target.chip), moments, self.batch(strategies), target, first)
+        return self.costs_at(first, self.batch(strategies), target)
+
+    def costs_at(self, kind: Strategy, batch: Batch, cluster: Cluster | None = None) -> Costs:
+        """Costs of a batch of strategies of the kind of one, on this cluster or another of the same chip.
+
+        Raises:
+            UsageError: one has another number of devices than the cluster, or does not go with the program.
+        """
+        target = cluster or self.cluster
+        check_batch(batch, kind, target)
+        rows, moments = self.rows(kind)
+        if PIPE in batch.degrees and batch.degrees[PIPE].max() > 1 and not rows.rows.layers:
+            raise UsageError(f"strategy {kind}: pipeline stages share layers, and no layers are scanned here")
+        return costs_of(self.prices(kind, target.chip), moments, batch, target, kind)
 
     def batch(self, strategies: Sequence[Strategy]) -> Batch:
         """Strategies of one kind as arrays."""
-        order, rows = tuple(axis for axis, _ in strategies[0].mesh), examples(self.graph)
+        number = lambda of: np.array([of(strategy) for strategy in strategies], np.int64)  # noqa: E731
+        degrees = {axis: number(lambda s, axis=axis: s.degree(axis)) for axis, _ in strategies[0].mesh}
+        global_batch = number(lambda s: s.global_batch)
+        micro, interleave = number(lambda s: s.micro_batches), number(lambda s: s.interleave)
+        return self.batch_at(strategies[0], degrees, micro=micro, interleave=interleave, global_batch=global_batch)
+
+    def batch_at(
+        self,
+        kind: Strategy,
+        degrees: Mapping[str, np.ndarray],
+        *,
+        micro: np.ndarray,
+        interleave: np.ndarray,
+        global_batch: np.ndarray | int = 0,
+    ) -> Batch:
+        """Strategies of the kind of one, given as arrays [S]; nothing is made for each of them.
+
+        Args:
+            kind: whose mesh gives the order of the axes, and whose other properties all have.
+            degrees: sizes of each axis of its mesh.
+            micro: micro-batches.
+            interleave: chunks of a pipeline stage.
+            global_batch: examples of a step; 0 for those of the traced program.
+        """
+        rows = examples(self.graph)
+        parts = degrees.get("data", 1) * micro
         return Batch(
-            order=order,
-            degrees={axis: np.array([s.degree(axis) for s in strategies], np.int64) for axis in order},
-            micro=np.array([s.micro_batches for s in strategies], np.int64),
-            parts=np.array([batch_parts(s, rows) for s in strategies]),
-            interleave=np.array([s.interleave for s in strategies], np.int64),
-            zero=strategies[0].zero,
+            order=tuple(axis for axis, _ in kind.mesh),
+            degrees=degrees,
+            micro=micro,
+            parts=np.where(global_batch, rows * parts / np.maximum(global_batch, 1), parts),
+            interleave=interleave,
+            zero=kind.zero,
         )
 
 
@@ -151,6 +188,20 @@ def check(strategy: Strategy, cluster: Cluster) -> None:
             f"strategy {strategy} has {strategy.devices:,} devices, the cluster {cluster.spec!r} has "
             f"{cluster.devices:,}; change mesh= or the cluster"
         )
+
+
+def check_batch(batch: Batch, kind: Strategy, cluster: Cluster) -> None:
+    """Checks that all strategies of a batch have as many devices as a cluster, and split along the same axes.
+
+    Raises:
+        UsageError: one has another number of devices.
+    """
+    devices = prod(batch.degrees.values()) * np.ones(batch.count, np.int64)
+    for other in np.unique(devices[devices != cluster.devices])[:1]:
+        raise UsageError(f"one like {kind} has {other:,} devices, the cluster {cluster.spec!r} {cluster.devices:,}")
+    for axis, size in kind.mesh:
+        own = batch.degrees[axis]
+        assert axis == PIPE or ((own > 1) == (size > 1)).all(), "swplan bug: strategies of several kinds in a batch"
 
 
 def check_splits(rows: Rows, strategy: Strategy) -> None:
@@ -170,8 +221,9 @@ def check_splits(rows: Rows, strategy: Strategy) -> None:
 
 def costs_of(made: Prices, moments: Moments, batch: Batch, cluster: Cluster, strategy: Strategy) -> Costs:
     """Costs of a batch of strategies of the kind of one."""
-    parts = step_parts(made, batch, cluster, strategy.overlap, eager=strategy.launch == "eager")
-    peak, by_role = bytes_of(moments, batch)
+    like = alike(batch)
+    parts = step_parts(made, batch, like, cluster, strategy.overlap, eager=strategy.launch == "eager")
+    peak, by_role = bytes_of(moments, batch, like)
     return Costs(parts=parts, peak_bytes=peak, by_role=by_role)
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from swplan.costmodel.cluster import Cluster
 from swplan.costmodel.collectives import lines
 from swplan.costmodel.network import Group, capacities
+from swplan.estimate.batch import distinct
 
 
 def members_per_tier(
@@ -47,8 +48,7 @@ def _split(size: np.ndarray, stride: np.ndarray, limits: Sequence[int]) -> np.nd
 
 def lines_of(kind: str, members: np.ndarray, cluster: Cluster) -> tuple[np.ndarray, np.ndarray]:
     """`alpha_s [A, S]` and `beta_s_per_byte [A, S]` of all algorithms for groups given as members per tier [T, S]."""
-    distinct, inverse = np.unique(members, axis=1, return_inverse=True)
-    found = [lines(kind, Group(per_tier=tuple(map(int, column))), cluster) for column in distinct.T]
+    first, which = distinct(members)
+    found = [lines(kind, Group(per_tier=tuple(map(int, column))), cluster) for column in members[:, first].T]
     alpha_s, beta_s_per_byte = (np.array(part).T for part in zip(*found, strict=True))
-    inverse = inverse.reshape(-1)
-    return alpha_s[:, inverse], beta_s_per_byte[:, inverse]
+    return alpha_s[:, which], beta_s_per_byte[:, which]

@@ -6,14 +6,14 @@ the first stage holds what the backward pass needs of every micro-batch in fligh
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 
-from swplan.estimate.pricing import PIPE, Batch, parts_of
+from swplan.estimate.batch import PIPE, Alike, Batch, parts_of
 from swplan.estimate.rows import Rows
 from swplan.estimate.strategy import Strategy
 from swplan.ir.device import Loop
@@ -129,33 +129,49 @@ def _buffer(work: Lowering, rows: Rows, buffer: int, kept: Callable[[int, bool],
     return kind, float(template.graph.avals[value.origin].bytes)
 
 
-def bytes_of(moments: Moments, batch: Batch) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Bytes of one device at the peak [S], and by role there."""
-    first, last = (np.array([_share(k, batch, flying) for k in moments.kinds]) for flying in (in_flight(batch), 1.0))
-    layered = moments.in_layers[:, None]
-    peaks = np.where(layered, moments.held @ first, moments.held @ last)
+def bytes_of(moments: Moments, batch: Batch, like: Alike) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Bytes of one device at the peak [S], and by role there; `like` are those of the batch that differ."""
+    parts = _parts(moments.kinds, like)
+    first, last = (_shares(moments.kinds, parts, batch, flying) for flying in (in_flight(batch), 1.0))
+    inside = moments.in_layers
+    peaks = np.concatenate([moments.held[~inside] @ last, moments.held[inside] @ first])
     at = peaks.argmax(axis=0)
-    local = np.where(moments.in_layers[at], first, last)
+    held = moments.held.T[:, at] * np.where(inside[at], first, last)
     by_role: dict[str, np.ndarray] = {}
-    for column, kind in enumerate(moments.kinds):
-        size = moments.held[at, column] * local[column]
+    for kind, size in zip(moments.kinds, held, strict=True):
         by_role[kind.role] = by_role.get(kind.role, 0.0) + size
-    summed = sum((size * _share(kind, batch, None) for kind, size in moments.accumulators), start=0.0)
-    summed = np.where(batch.micro > 1, summed, 0.0)
+    summed = _accumulated(moments, batch, like)
     by_role["gradient"] = by_role.get("gradient", 0.0) + summed
-    return peaks.max(axis=0) + summed, by_role
+    return np.take_along_axis(peaks, at[None], axis=0)[0] + summed, by_role
 
 
-def _share(kind: Kind, batch: Batch, flying: np.ndarray | float | None) -> np.ndarray:
-    """What one device holds of a buffer [S], as a share: activations of all layers for each micro-batch in flight.
+def _parts(kinds: Sequence[Kind], like: Alike) -> np.ndarray:
+    """Into how many parts buffers are divided [K, S]."""
+    small, which = like
+    found = [parts_of(k.axes, small, k.is_batch) * (small.degree(PIPE) if k.is_stacked else 1) for k in kinds]
+    return np.array(found).reshape(len(kinds), small.count)[:, which]
 
-    Gradients of several micro-batches are in their accumulators, which `flying` None stands for.
+
+def _shares(kinds: Sequence[Kind], parts: np.ndarray, batch: Batch, flying: np.ndarray | float) -> np.ndarray:
+    """What one device holds of buffers [K, S], as a share: activations of all layers for each micro-batch in flight.
+
+    Gradients of several micro-batches are in their accumulators.
     """
-    parts = parts_of(kind.axes, batch, kind.is_batch)
-    parts = parts * batch.degree(PIPE) if kind.is_stacked else parts
-    if kind.role == "gradient" and kind.is_stacked and flying is not None:
-        return np.where(batch.micro > 1, 0.0, kind.share / parts)
-    return kind.share * (flying if kind.is_batch and kind.is_stacked else 1.0) / parts
+    found = np.array([kind.share for kind in kinds])[:, None] / parts
+    for row, kind in enumerate(kinds):
+        if kind.is_stacked and kind.is_batch:
+            found[row] = kind.share * flying / parts[row]
+        if kind.is_stacked and kind.role == "gradient":
+            found[row] = np.where(batch.micro > 1, 0.0, kind.share / parts[row])
+    return found
+
+
+def _accumulated(moments: Moments, batch: Batch, like: Alike) -> np.ndarray:
+    """Bytes of the sums of gradients over micro-batches [S]."""
+    parts = _parts([kind for kind, _ in moments.accumulators], like)
+    sizes = [size * kind.share for kind, size in moments.accumulators]
+    summed = sum((size / own for size, own in zip(sizes, parts, strict=True)), start=np.zeros(batch.count))
+    return np.where(batch.micro > 1, summed, 0.0)
 
 
 def in_flight(batch: Batch) -> np.ndarray:

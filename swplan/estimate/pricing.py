@@ -17,7 +17,7 @@ from swplan.costmodel.chip import Chip
 from swplan.costmodel.cluster import Cluster
 from swplan.costmodel.compute import time_s
 from swplan.costmodel.work import Count, Matmul, Work
-from swplan.estimate.batch import PIPE, Batch, parts_of
+from swplan.estimate.batch import PIPE, Batch, distinct, parts_of
 from swplan.estimate.groups import lines_of, members_per_tier
 from swplan.estimate.rows import GATHER, MICRO, MoveRow, OpRow, Place, Rows
 from swplan.ir.layout import Layout
@@ -204,15 +204,20 @@ def seconds_of(made: Prices, batch: Batch, cluster: Cluster) -> Seconds:
 
 def _op_seconds(made: Prices, batch: Batch) -> Iterator[tuple[OpRow, np.ndarray]]:
     """Seconds of one run [S] of each op that has a part of its own; those whose work is of one sort together."""
-    template, sizes = made.rows.template, {is_batch: made.sizes(batch, is_batch) for is_batch in (False, True)}
-    sorts: dict[str, list[tuple[OpRow, Work]]] = defaultdict(list)
-    for row in made.sorted.mixed:
-        split = split_by(row.op.rule, row.split, sizes[row.place.rate == MICRO])
-        work = op_work(row.op, template.graph, split, template.fused)
-        sorts[work.matmuls[0].precision if work.matmuls else ""].append((row, work))
-    for found in sorts.values():
-        seconds = time_s(_stacked([work for _, work in found], batch.count), made.chip)
-        yield from zip((row for row, _ in found), seconds, strict=True)
+    template = made.rows.template
+    for is_batch in (False, True):
+        sizes = made.sizes(batch, is_batch)
+        first, which = distinct([*sizes, np.zeros(batch.count)])
+        small = [size[first] for size in sizes]
+        sorts: dict[str, list[tuple[OpRow, Work]]] = defaultdict(list)
+        for row in made.sorted.mixed:
+            if (row.place.rate == MICRO) == is_batch:
+                split = split_by(row.op.rule, row.split, small)
+                work = op_work(row.op, template.graph, split, template.fused)
+                sorts[work.matmuls[0].precision if work.matmuls else ""].append((row, work))
+        for found in sorts.values():
+            seconds = time_s(_stacked([work for _, work in found], len(first)), made.chip)
+            yield from ((row, own[which]) for (row, _), own in zip(found, seconds, strict=True))
 
 
 def _axis_of(row: MoveRow, axes: tuple[str, ...]) -> str:

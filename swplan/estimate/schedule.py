@@ -13,8 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from swplan.costmodel.cluster import Cluster
+from swplan.estimate.batch import PIPE, Alike, Batch, parts_of
 from swplan.estimate.groups import lines_of, members_per_tier
-from swplan.estimate.pricing import PIPE, Batch, Cause, Prices, Seconds, parts_of, runs, seconds_of
+from swplan.estimate.pricing import Cause, Prices, Seconds, runs, seconds_of
 from swplan.estimate.rows import GATHER, STEP
 
 PARTS = (
@@ -28,10 +29,17 @@ Parts = dict[str, np.ndarray]
 
 @dataclass(frozen=True, slots=True)
 class _Schedule:
+    """What a step is put together of.
+
+    prices, batch: of what. seconds: of a step on the fullest stage, of all micro-batches [S], by cause. share: of the
+    layers, what that stage holds [S]. transfer_s: see `transfer_s`. overlap: axes whose exchanges are hidden.
+    """
+
     prices: Prices
     batch: Batch
     seconds: Seconds
-    cluster: Cluster
+    share: np.ndarray
+    transfer_s: np.ndarray
     overlap: tuple[str, ...]
 
     @property
@@ -39,18 +47,9 @@ class _Schedule:
         """Layers, at least one."""
         return max(1, self.prices.rows.layers)
 
-    def share(self) -> np.ndarray:
-        """The part of the layers that the fullest pipeline stage holds [S]."""
-        chunks = self.batch.degree(PIPE) * self.batch.interleave
-        return np.ceil(self.layers / chunks) * self.batch.interleave / self.layers
-
     def total(self, wanted: Callable[[Cause], bool]) -> np.ndarray:
-        """Seconds of a step on the fullest stage, of all micro-batches [S], of the causes wanted."""
-        found = np.zeros(self.batch.count)
-        for cause, seconds in self.seconds.items():
-            if wanted(cause):
-                found = found + seconds * runs(cause, self.batch) * (self.share() if cause.layered else 1.0)
-        return found
+        """Seconds of the causes wanted [S]."""
+        return _sum((s for cause, s in self.seconds.items() if wanted(cause)), self.batch.count)
 
     def work(self, stage: str) -> np.ndarray:
         """Seconds in which the device itself works [S]."""
@@ -72,7 +71,7 @@ class _Schedule:
         """In how many pieces exchanges come: one a layer, or one for each device of a ring of the model axis [S]."""
         if axis == "model":
             return np.maximum(1.0, self.batch.degree("model"))
-        return np.maximum(1.0, self.layers * self.share())
+        return np.maximum(1.0, self.layers * self.share)
 
     def sums(self) -> np.ndarray:
         """Seconds of what is exchanged once a step over the axes of the batch, besides its computing [S].
@@ -94,22 +93,25 @@ class _Schedule:
         return gathered or (cause.rate == STEP and cause.stage == "backward")
 
 
-def step_parts(prices: Prices, batch: Batch, cluster: Cluster, overlap: tuple[str, ...], *, eager: bool) -> Parts:
+def step_parts(
+    prices: Prices, batch: Batch, like: Alike, cluster: Cluster, overlap: tuple[str, ...], *, eager: bool
+) -> Parts:
     """The parts of a step [S], by name; see `PARTS`.
 
     Args:
         prices: of the rows.
         batch: the strategies.
+        like: those of them that differ.
         cluster: the network.
         overlap: axes whose exchanges run beside computing.
         eager: whether the host starts every op.
     """
-    plan = _Schedule(prices, batch, seconds_of(prices, batch, cluster), cluster, overlap)
+    plan = _schedule(prices, batch, like, cluster, overlap)
     found: Parts = {part: np.zeros(batch.count) for part in PARTS}
     for stage in ("forward", "backward"):
         found[stage] = plan.work(stage)
         axes = {c.axis for c in plan.seconds if c.stage == stage and c.axis not in ("", "local")}
-        exposed = _sum(plan.exposed(stage, axis, found[stage]) for axis in sorted(axes))
+        exposed = _sum((plan.exposed(stage, axis, found[stage]) for axis in sorted(axes)), batch.count)
         found[f"{stage}_communication"] = exposed + _transfers(plan)
         found[stage] = found[stage] + (_issue_s(plan, stage, found) if eager else 0.0)
     others = plan.total(lambda c: c.stage == "optimizer" and c.axis not in ("", "local", *SUMMED))
@@ -119,24 +121,36 @@ def step_parts(prices: Prices, batch: Batch, cluster: Cluster, overlap: tuple[st
     return found
 
 
-def _sum(arrays: Iterable[np.ndarray]) -> np.ndarray | float:
-    return sum(arrays, start=0.0)
+def _schedule(prices: Prices, batch: Batch, like: Alike, cluster: Cluster, overlap: tuple[str, ...]) -> _Schedule:
+    """Prices one of those that are alike, and hands its seconds on to the others."""
+    small, which = like
+    layers = max(1, prices.rows.layers)
+    share = np.ceil(layers / (batch.degree(PIPE) * batch.interleave)) * batch.interleave / layers
+    seconds = {
+        cause: one[which] * runs(cause, batch) * (share if cause.layered else 1.0)
+        for cause, one in seconds_of(prices, small, cluster).items()
+    }
+    return _Schedule(prices, batch, seconds, share, transfer_s(prices, small, cluster)[which], overlap)
+
+
+def _sum(arrays: Iterable[np.ndarray], count: int) -> np.ndarray:
+    return sum(arrays, start=np.zeros(count))
 
 
 def _transfers(plan: _Schedule) -> np.ndarray:
     """Seconds that one pass of all micro-batches waits for its neighbours in the pipeline [S]."""
     batch = plan.batch
-    seconds = transfer_s(plan, batch) * batch.interleave * batch.micro
+    seconds = plan.transfer_s * batch.interleave * batch.micro
     return np.where(batch.degree(PIPE) > 1, 0.0 if PIPE in plan.overlap else seconds, 0.0)
 
 
-def transfer_s(plan: _Schedule, batch: Batch) -> np.ndarray:
+def transfer_s(prices: Prices, batch: Batch, cluster: Cluster) -> np.ndarray:
     """Seconds to hand what goes from layer to layer to the next pipeline stage [S]."""
     if PIPE not in batch.degrees:
         return np.zeros(batch.count)
-    members = members_per_tier(plan.cluster, batch.degrees, batch.order, frozenset({PIPE}))
-    alpha_s, beta_s_per_byte = lines_of("permute", members, plan.cluster)
-    return (alpha_s + beta_s_per_byte * border_bytes(plan.prices, batch)).min(axis=0)
+    members = members_per_tier(cluster, batch.degrees, batch.order, frozenset({PIPE}))
+    alpha_s, beta_s_per_byte = lines_of("permute", members, cluster)
+    return (alpha_s + beta_s_per_byte * border_bytes(prices, batch)).min(axis=0)
 
 
 def border_bytes(prices: Prices, batch: Batch) -> np.ndarray:
@@ -153,7 +167,7 @@ def _issued_s(plan: _Schedule, stages: tuple[str, ...] = ("forward", "backward")
     started = np.zeros(plan.batch.count)
     for cause, count in plan.prices.sorted.issued.items():
         if cause.stage in stages and (cause.layered or rest):
-            started = started + count * runs(cause, plan.batch) * (plan.share() if cause.layered else 1.0)
+            started = started + count * runs(cause, plan.batch) * (plan.share if cause.layered else 1.0)
     return started * plan.prices.chip.issue_s
 
 
@@ -169,4 +183,4 @@ def _bubble(plan: _Schedule, eager: bool) -> np.ndarray:
     layered = plan.total(lambda c: c.layered and c.stage != "optimizer" and not plan.is_once(c)) / batch.micro
     layered = np.maximum(layered, _issued_s(plan) / batch.micro if eager else 0.0)
     waits = (batch.degree(PIPE) - 1) / batch.interleave
-    return layered * waits + np.where(waits > 0, 2 * transfer_s(plan, batch) * waits, 0.0)
+    return layered * waits + np.where(waits > 0, 2 * plan.transfer_s * waits, 0.0)
