@@ -16,6 +16,7 @@ from swplan.views.parts import (
     Listing,
     Nest,
     Part,
+    Plot,
     Section,
     Table,
     Text,
@@ -25,6 +26,7 @@ from swplan.views.plots import chart_svg, grid_table
 from swplan.views.report import plan_parts
 from swplan.views.style import STYLE
 from swplan.views.text import part_text, plan_text
+from swplan.views.xy import plot_svg
 
 TOP = 100
 _FOLD_ROWS = 12
@@ -151,9 +153,13 @@ def _chart(part: Chart) -> str:
     return f'<div class="scroll">{chart_svg(part, words)}</div>'
 
 
+def _plot(part: Plot) -> str:
+    return f'<div class="scroll">{plot_svg(part, words)}</div>'
+
+
 def _grid(part: Grid) -> str:
     return grid_table(part, words)
 
 
 _DRAW = {Text: _paragraph, Listing: _listing, KeyValues: _key_values, Bars: _bars, Nest: _nest, Table: _table}
-_DRAW |= {Chart: _chart, Grid: _grid}
+_DRAW |= {Chart: _chart, Plot: _plot, Grid: _grid}

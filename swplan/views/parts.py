@@ -91,6 +91,38 @@ class Chart:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Dot:
+    """A point of a plot, both numbers above zero; `weight` is what its area stands for, 0 for a small one."""
+
+    x: float
+    y: float
+    label: str = ""
+    weight: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trace:
+    """Points of a plot that belong together: drawn as "dots", as a "line", or as "both"; see `TONES`."""
+
+    name: str
+    dots: tuple[Dot, ...]
+    tone: str
+    drawn: str = "dots"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plot:
+    """One quantity against another, both on logarithmic scales."""
+
+    traces: tuple[Trace, ...]
+    x_title: str
+    y_title: str
+    x_unit: str = ""
+    y_unit: str = ""
+    caption: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Grid:
     """Times by two properties, the shorter the better: a cell for each pair, None where there is none.
 
@@ -132,7 +164,7 @@ class Section:
     folded: bool = False
 
 
-Part = Text | Listing | KeyValues | Table | Bars | Chart | Grid | Nest | Section
+Part = Text | Listing | KeyValues | Table | Bars | Chart | Plot | Grid | Nest | Section
 
 
 def clean(text: str) -> str:

@@ -64,6 +64,8 @@ STYLE = (
 .swplan svg.chart line{stroke:var(--line)}
 .swplan svg.chart text{fill:var(--soft);font-size:12px;font-variant-numeric:tabular-nums}
 .swplan svg.chart rect{fill:var(--own)}
+.swplan svg.plot polyline{fill:none;stroke:var(--own);stroke-width:1.6}
+.swplan svg.plot circle{fill:var(--own);fill-opacity:.72;stroke:var(--paper);stroke-width:.8}
 .swplan .compute{--own:var(--accent)}.swplan .exchange{--own:var(--warm)}.swplan .later{--own:var(--deep)}
 .swplan .later-exchange{--own:var(--rust)}.swplan .closing{--own:var(--moss)}.swplan .idle{--own:var(--idle)}
 .swplan .data{--own:var(--plum)}.swplan .total{--own:var(--soft)}

@@ -20,6 +20,7 @@ from swplan.views.parts import (
     Listing,
     Nest,
     Part,
+    Plot,
     Section,
     Table,
     Text,
@@ -120,6 +121,18 @@ def _layers(part: Chart, at: int, full: float) -> str:
         until += series.values[at] or 0.0
         drawn += _SIGNS[series.tone] * (round(BAR_WIDTH * until / full) - len(drawn) if full else 0)
     return drawn
+
+
+def _plot(part: Plot, width: int) -> list[str]:
+    """The points as a table, in their order."""
+    titles = (part.x_title, part.y_title)
+    columns = (Column(title=""), *(Column(title=title, numeric=True) for title in titles), Column(title="of"))
+    dots = ((trace, dot) for trace in part.traces for dot in trace.dots)
+    rows = tuple(
+        (dot.label, units.quantity(dot.x, part.x_unit), units.quantity(dot.y, part.y_unit), trace.name)
+        for trace, dot in dots
+    )
+    return _table(Table(columns=columns, rows=rows, caption=part.caption), width)
 
 
 def _grid(part: Grid, width: int) -> list[str]:
@@ -242,4 +255,4 @@ def _head(text: str, width: int) -> str:
 
 
 _DRAW = {Text: _paragraph, Listing: _listing, KeyValues: _key_values, Bars: _bars, Nest: _nest, Table: _table}
-_DRAW |= {Chart: _chart, Grid: _grid}
+_DRAW |= {Chart: _chart, Plot: _plot, Grid: _grid}

@@ -10,16 +10,19 @@ from swplan.views.parts import (
     Bars,
     Chart,
     Column,
+    Dot,
     Grid,
     KeyValues,
     Listing,
     MeshAxis,
     Nest,
     Part,
+    Plot,
     Section,
     Series,
     Table,
     Text,
+    Trace,
     clean,
 )
 from swplan.views.text import part_text, plan_text, shorten, wrap
@@ -38,6 +41,17 @@ PARTS = {
             Series(name="bubble", tone="idle", values=(3.0, 0.0, None)),
         ),
         title="key",
+    ),
+    Plot: Plot(
+        traces=(
+            Trace(name="roof", dots=(Dot(x=1.0, y=2e9), Dot(x=300.0, y=6e11)), tone="idle", drawn="line"),
+            Trace(name="ops", dots=(Dot(x=20.0, y=3e10, label="add", weight=2.0),), tone="compute"),
+        ),
+        x_title="intensity",
+        y_title="rate",
+        x_unit="flop/B",
+        y_unit="flop/s",
+        caption="note",
     ),
     Grid: Grid(
         rows=("a", "b"),
@@ -115,3 +129,9 @@ def test_a_column_is_as_long_as_its_layers():
 def test_the_shortest_time_of_a_grid_has_a_star_unless_excluded():
     lines = part_text(PARTS[Grid]).splitlines()
     assert [line.split() for line in lines[2:4]] == [["a", "1", "s*", "2", "s"], ["b", "-", "500", "msx"]]
+
+
+def test_a_plot_is_a_table_of_its_points():
+    lines = part_text(PARTS[Plot]).splitlines()
+    assert lines[-2].split() == ["add", "20", "flop/B", "30", "Gflop/s", "ops"]
+    assert lines[-1] == "note"
