@@ -4,7 +4,7 @@ A sweep takes every mesh of data, model and pipe that fits the devices and the p
 global batches, with every number of micro-batches and of interleaved chunks that divides, and several ZeRO stages. All
 strategies are different ones. What those of one kind share (decisions, rows) is made once and reported apart; the rate
 is of pricing, step times and memory, with and without making batches of arrays, or of `Strategy` objects.
-`--unrolled` takes the program without a scan over its layers, which has no pipeline.
+`--unrolled` takes the program without a scan over its layers, which has no pipeline, and one order of the axes.
 """
 
 import os
@@ -83,9 +83,10 @@ def rows_of(order: tuple[str, ...]) -> Iterator[tuple[int, ...]]:
             yield from ((*(degrees[a] for a in order), size, micro, chunk) for micro in divisors(size // data))
 
 
-def sweeps(axes: tuple[str, ...]) -> Iterator[Sweep]:
+def sweeps(*, unrolled: bool) -> Iterator[Sweep]:
     """One sweep for each order of the axes and each of two ZeRO stages."""
-    for order, zero in itertools.product(itertools.permutations(axes), (0, 1)):
+    orders = [("model", "data")] if unrolled else itertools.permutations(("data", "model", "pipe"))
+    for order, zero in itertools.product(orders, (0, 1)):
         table = np.array(list(rows_of(order)), np.int64)
         kind = Strategy(zero=zero, precision="bf16", overlap=("data",), attention="fused", mesh=(("data", 1),))
         mesh = Sweep(kind, table).strategy(list(order), table[0].tolist())
@@ -136,7 +137,7 @@ def main() -> None:
     print(f"once: {traced_s:.1f} s to trace it, {ready_s:.1f} s to put it in bf16\n")
     print(f"{HEADING[0]:18s}" + "".join(f"{title:>12s}" for title in HEADING[1:]))
     count, total = 0, np.zeros(4)
-    for sweep in sweeps(("data", "model") if unrolled else ("data", "model", "pipe")):
+    for sweep in sweeps(unrolled=unrolled):
         seconds = measure(estimator, sweep)
         print(line(estimator, sweep, seconds), flush=True)
         count, total = count + len(sweep.table), total + seconds
