@@ -62,15 +62,19 @@ class _Schedule:
 
     def hidden(self, axis: str, busy: np.ndarray, beside: np.ndarray, pieces: np.ndarray) -> np.ndarray:
         """What is left of exchanges beside computing: the first of their pieces, and what takes longer."""
-        if axis not in self.overlap:
+        if not {axis, f"{axis}_half"} & set(self.overlap):
             return busy
         first = busy / pieces
         return np.minimum(busy, first + np.maximum(0.0, busy - first - beside))
 
     def pieces(self, axis: str) -> np.ndarray:
-        """In how many pieces exchanges come: one a layer, or one for each device of a ring of the model axis [S]."""
+        """In how many pieces exchanges come [S]: one a layer; along the model axis one for each device of the ring.
+
+        Where products are cut no finer than in two ("model_half"), half of an exchange waits for its product.
+        """
         if axis == "model":
-            return np.maximum(1.0, self.batch.degree("model"))
+            halves = "model_half" in self.overlap
+            return np.full(self.batch.count, 2.0) if halves else np.maximum(1.0, self.batch.degree("model"))
         return np.maximum(1.0, self.layers * self.share)
 
     def sums(self) -> np.ndarray:

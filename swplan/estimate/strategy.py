@@ -21,7 +21,7 @@ RECOMPUTE = ("none", "attention", "full")
 PRECISIONS = ("as_written", "fp32", "auto", "layered", "bf16", "fp16", "fp8")
 """Of matrix products: as the program says ("fp32" is the same, as for `swplan.plan`), by price ("auto", "layered": low
 where that is faster, all but products wide), or low: bf16 or fp16 all of them, fp8 those with weights."""
-OVERLAPS = ("data", "replica", "model", "pipe", "expert")
+OVERLAPS = ("data", "replica", "model", "model_half", "pipe", "expert")
 ATTENTION = ("plain", "fused")
 LAUNCHES = ("compiled", "eager")
 
@@ -37,7 +37,7 @@ class Strategy:
         interleave: chunks of layers that each pipeline stage holds (virtual stages).
         recompute: "none" (as written), "attention" (what lies between its two products), "full" (whole layers).
         precision: see `PRECISIONS`.
-        overlap: axes whose exchanges run beside computing as far as the schedule allows.
+        overlap: axes whose exchanges run beside computing as far as the schedule allows; "model_half": half of them.
         sequence: positions are split along the model axis between the products (sequence parallelism).
         attention: "plain", or "fused": scores never reach memory (FlashAttention).
         launch: "compiled", or "eager": the host starts every op, which may take longer than the op.

@@ -48,6 +48,7 @@ class Setup:
         degrees: of mesh axes; `data` follows from them.
         options: other settings of the strategy.
         seq: tokens of a sequence.
+        network: other numbers of the cluster, as in its spec.
         assumed: what was not stated.
     """
 
@@ -61,6 +62,7 @@ class Setup:
     degrees: dict[str, int] = field(default_factory=dict)
     options: dict[str, object] = field(default_factory=dict)
     seq: int = 2048
+    network: str = ""
     assumed: list[str] = field(default_factory=list)
 
     def assume(self, text: str) -> None:
@@ -159,7 +161,7 @@ def _run(setup: Setup) -> Run:
     rows = batch // strategy.micro_batches
     keywords = {"dtype": "bfloat16", "remat": KEPT, "seq": setup.seq, "batch": rows} | setup.keywords
     cluster = f"{setup.chip}:{_device(setup.chip)}s={devices}"
-    cluster += ",gpus_per_node=64" if setup.chip.startswith("gb") else ""
+    cluster += ",gpus_per_node=64" if setup.chip.startswith("gb") else setup.network
     return Run.of(setup.model, keywords, cluster=cluster, strategy=strategy, tokens=batch * setup.seq)
 
 
@@ -190,7 +192,8 @@ def _sc21(row: Row, setup: Setup) -> None:
     stages = setup.degrees["pipe"]
     if setup.options.get("zero"):
         setup.options |= {"overlap": ("data",)}
-        setup.assume("ZeRO-3 gathers parameters beside computing")
+        setup.network = ",gpus_per_node=1"
+        setup.assume("ZeRO-3 gathers parameters beside computing, in rings that are not laid along nodes")
     elif stages > 1:
         chunks = int(row["vp"] or 0)
         if not chunks:
@@ -231,7 +234,7 @@ def _torchtitan(row: Row, setup: Setup) -> None:
     """torchtitan: full sharding over data and context, gathered again for the backward pass; compiled programs."""
     setup.options |= {"zero": 3, "attention": "fused", "overlap": ("data",)}
     if "async" in row["id"]:
-        setup.options["overlap"] = ("data", "model")
+        setup.options["overlap"] = ("data", "model_half")
     if "eager" in row["id"]:
         setup.options["launch"] = "eager"
     if "8" in row["precision"]:
@@ -249,7 +252,7 @@ def _titan_pipeline(row: Row, setup: Setup) -> None:
     """As many micro-batches as stages (the default of `pipeline_parallel_microbatches`), two chunks if interleaved."""
     chunks = 2 if "int1f1b" in row["id"] else 1
     stages = setup.degrees["pipe"] * chunks
-    setup.options |= {"zero": 1, "overlap": ("data", "model")}
+    setup.options |= {"zero": 1, "overlap": ("data", "model_half")}
     if chunks > 1:
         setup.options["interleave"] = chunks
     setup.batch = setup.batch or setup.micro * setup.data
