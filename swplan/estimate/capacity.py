@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from swplan.errors import UsageError
 from swplan.estimate.pins import weight_sources
 from swplan.estimate.rows import MoveRow, OpRow, Rows
-from swplan.ir.graph import Graph, walk
+from swplan.ir.graph import Graph, Op, walk
 
 Shape = tuple[int, ...]
 
@@ -33,6 +33,10 @@ class Slots:
             return False
         split = self.experts in shape and (self.each == 1 or self.each in shape)
         return split or self.experts * self.each in shape
+
+    def hold(self, op: Op, graph: Graph) -> bool:
+        """Whether an op works on slots."""
+        return any(self.holds(graph.avals[v].shape) for v in (*op.operands, *op.results))
 
     def scale(self, capacity: float) -> float:
         """Slots at a capacity, as a multiple of those of the program."""
@@ -58,8 +62,7 @@ def scaled(rows: Rows, capacity: float) -> Rows:
 
 
 def _op(row: OpRow, graph: Graph, slots: Slots, times: float) -> OpRow:
-    values = (*row.op.operands, *row.op.results)
-    return replace(row, count=row.count * times) if any(slots.holds(graph.avals[v].shape) for v in values) else row
+    return replace(row, count=row.count * times) if slots.hold(row.op, graph) else row
 
 
 def _move(row: MoveRow, slots: Slots, times: float) -> MoveRow:

@@ -204,13 +204,14 @@ def _moves(detail: Detail) -> Iterator[Move]:
 
 
 def _move_bytes(detail: Detail, row: MoveRow) -> int:
-    """Bytes of one device, as `search.pricing` counts them."""
+    """Bytes of one device, as `search.pricing` counts them: of a slice, what it keeps."""
     sizes = detail.sizes(row.is_batch)
     parts = (
         prod(size for entry, size in zip(layout, sizes, strict=True) if entry >= 0)
         for layout in (row.step.before, row.step.after)
     )
-    return int(row.whole_bytes // (min(parts) * detail.stages(row.place)))
+    whole = row.whole_bytes // (min(parts) * detail.stages(row.place))
+    return int(whole // prod(sizes[axis] for axis in row.step.axes)) if row.step.kind == "slice" else int(whole)
 
 
 def _handed_on(detail: Detail) -> Iterator[Move]:

@@ -12,6 +12,7 @@ from swplan.costmodel.chip import Chip
 from swplan.costmodel.cluster import Cluster
 from swplan.errors import UsageError
 from swplan.estimate.batch import PIPE, Batch, alike
+from swplan.estimate.capacity import slots_of
 from swplan.estimate.memory import Moments, bytes_of, moments_of
 from swplan.estimate.pricing import Prices, Sorted, prices, sort_rows
 from swplan.estimate.recompute import again
@@ -227,11 +228,18 @@ def costs_of(made: Prices, moments: Moments, batch: Batch, cluster: Cluster, str
     return Costs(parts=parts, peak_bytes=peak, by_role=by_role)
 
 
-def product_flops(graph: Graph) -> int:
-    """Operations of all matrix products that a step needs, on all devices together: not what is made again."""
-    total = 0
+def product_flops(graph: Graph, capacity: float = 0.0) -> float:
+    """Operations of all matrix products that a step needs, on all devices together: not what is made again.
+
+    Args:
+        graph: the program.
+        capacity: slots of experts for each choice of a token, where not those of the program (0).
+    """
+    slots = slots_of(graph) if capacity else None
+    total = 0.0
     for op, trips in walk(graph.top):
         again = op.stage == "backward" and op.results and graph.role(op.results[0]) != "gradient"
         if op.rule is not None and op.rule.work.unit == "matmul" and not again:
-            total += op.rule.points * int(op.rule.work.per_point) * trips
+            flops = op.rule.points * int(op.rule.work.per_point) * trips
+            total += flops * slots.scale(capacity) if slots and slots.hold(op, graph) else flops
     return total

@@ -11,7 +11,7 @@ import msgspec
 from swplan.costmodel.cluster import Cluster
 from swplan.estimate.assumed import assumptions
 from swplan.estimate.detail import Detail, exchanges_of, mesh_of, ops_of
-from swplan.estimate.estimating import Costs, Estimator, Kind
+from swplan.estimate.estimating import Costs, Estimator, Kind, product_flops
 from swplan.estimate.result import Estimate
 from swplan.estimate.strategy import Strategy
 from swplan.estimate.template import examples
@@ -46,10 +46,16 @@ class Priced:
         for position, strategy in enumerate(strategies):
             kinds[Kind.of(strategy)].append(position)
         found: dict[int, Estimate] = {}
-        for positions in kinds.values():
+        for kind, positions in kinds.items():
             costs = self.estimator.costs([strategies[p] for p in positions], cluster)
-            found |= {p: self._estimate(strategies[p], cluster, costs, i) for i, p in enumerate(positions)}
+            flops = self.flops_at(kind.capacity)
+            found |= {p: self._estimate(strategies[p], cluster, costs, i, flops) for i, p in enumerate(positions)}
         return [found[position] for position in range(len(strategies))]
+
+    def flops_at(self, capacity: float) -> float:
+        """Operations that a step needs where experts have other slots than those traced."""
+        graph = self.estimator.graph
+        return self.flops * product_flops(graph, capacity) / product_flops(graph) if capacity else self.flops
 
     def detailed(self, strategy: Strategy, cluster: Cluster) -> Estimate:
         """The estimate of one strategy with its ops, exchanges and assumptions.
@@ -68,12 +74,12 @@ class Priced:
             assumed=(*self.assumed, *assumptions(detail, strategy, self.estimator.cluster)),
         )
 
-    def _estimate(self, strategy: Strategy, cluster: Cluster, costs: Costs, at: int) -> Estimate:
+    def _estimate(self, strategy: Strategy, cluster: Cluster, costs: Costs, at: int, flops: float) -> Estimate:
         graph, chip = self.estimator.graph, cluster.chip
         breakdown = {part: float(seconds[at]) for part, seconds in costs.parts.items()}
         step_time_s = sum(breakdown.values())
         scale = strategy.global_batch / examples(graph) if strategy.global_batch else 1.0
-        flops_per_s = self.flops * scale / step_time_s
+        flops_per_s = flops * scale / step_time_s
         return Estimate(
             step=self.name,
             cluster=cluster.spec,

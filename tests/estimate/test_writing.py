@@ -60,6 +60,15 @@ def test_flops_do_not_count_what_is_made_again():
     assert sum(op.flops for op in again.ops) > 1.1 * sum(op.flops for op in found.ops)
 
 
+def test_work_of_slots_that_are_not_there_is_not_counted():
+    half, whole = (detailed("moe", f"mesh=data:8 capacity={capacity}") for capacity in (0.5, 1.0))
+    traced = detailed("moe", "mesh=data:8")
+    flops = [made.flops_per_s * made.step_time_s for made in (half, whole, traced)]
+    assert flops[0] < flops[1] < flops[2]
+    slots = 2 * (flops[1] - flops[0])
+    assert flops[2] - flops[1] == pytest.approx(0.25 * slots)
+
+
 def test_a_step_of_more_examples_does_more():
     one, two = (detailed("gpt", f"mesh=data:8 global_batch={n}") for n in (8, 16))
     assert two.flops_per_s * two.step_time_s == pytest.approx(2 * one.flops_per_s * one.step_time_s)
