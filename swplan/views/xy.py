@@ -50,7 +50,7 @@ def ticks(within: Scale) -> list[float]:
 
 
 def plot_svg(plot: Plot, words: Words) -> str:
-    """The plot as SVG.
+    """The plot as SVG; the heaviest dots come first, so that none hides another.
 
     Args:
         plot: what to draw.
@@ -61,12 +61,16 @@ def plot_svg(plot: Plot, words: Words) -> str:
     up = scale([dot.y for dot in dots], TOP + HEIGHT, TOP)
     heaviest = max((dot.weight for dot in dots), default=0.0)
     lines = [_line(trace, across, up, words) for trace in plot.traces if trace.drawn != "dots"]
-    marks = [_marks(trace, plot, (across, up), heaviest, words) for trace in plot.traces if trace.drawn != "line"]
+    marks = [(dot, trace) for trace in plot.traces if trace.drawn != "line" for dot in trace.dots]
+    circles = [
+        _circle(dot, trace, plot, (across.place(dot.x), up.place(dot.y), _radius(dot, heaviest)), words)
+        for dot, trace in sorted(marks, key=lambda mark: -mark[0].weight)
+    ]
     height = TOP + HEIGHT + BOTTOM
     size = f'width="{WIDTH}" height="{height}" viewBox="0 0 {WIDTH} {height}"'
     label = words(f"{plot.y_title} against {plot.x_title}: {', '.join(trace.name for trace in plot.traces)}")
     title = _text((LEFT + WIDTH - RIGHT) / 2, height - 4, plot.x_title, "middle", words)
-    drawn = "".join([*_axes(plot, across, up, words), title, *lines, *marks])
+    drawn = "".join([*_axes(plot, across, up, words), title, *lines, *circles])
     return f'<svg class="chart plot" {size} role="img" aria-label="{label}">{drawn}</svg>{_legend(plot, words)}'
 
 
@@ -88,16 +92,14 @@ def _line(trace: Trace, across: Scale, up: Scale, words: Words) -> str:
     return f'<polyline class="{words(trace.tone)}" points="{points}"><title>{words(trace.name)}</title></polyline>'
 
 
-def _marks(trace: Trace, plot: Plot, scales: tuple[Scale, Scale], heaviest: float, words: Words) -> str:
-    """Circles, the heaviest first, so that none hides another."""
-    across, up = scales
-    drawn = []
-    for dot in sorted(trace.dots, key=lambda dot: -dot.weight):
-        radius = SMALLEST + (LARGEST - SMALLEST) * math.sqrt(dot.weight / heaviest) if heaviest else SMALLEST + 1
-        place = f'cx="{across.place(dot.x):.1f}" cy="{up.place(dot.y):.1f}" r="{radius:.1f}"'
-        hint = words(_hint(trace, dot, plot))
-        drawn.append(f'<circle class="{words(trace.tone)}" {place}><title>{hint}</title></circle>')
-    return "".join(drawn)
+def _radius(dot: Dot, heaviest: float) -> float:
+    return SMALLEST + (LARGEST - SMALLEST) * math.sqrt(dot.weight / heaviest) if heaviest else SMALLEST + 1
+
+
+def _circle(dot: Dot, trace: Trace, plot: Plot, place: tuple[float, float, float], words: Words) -> str:
+    x, y, radius = place
+    where, hint = f'cx="{x:.1f}" cy="{y:.1f}" r="{radius:.1f}"', words(_hint(trace, dot, plot))
+    return f'<circle class="{words(trace.tone)}" {where}><title>{hint}</title></circle>'
 
 
 def _hint(trace: Trace, dot: Dot, plot: Plot) -> str:
