@@ -190,9 +190,7 @@ def _cause(place: Place, axis: str) -> Cause:
 def seconds_of(made: Prices, batch: Batch, cluster: Cluster) -> Seconds:
     """Seconds of all runs of a step as if there were one micro-batch's worth of each [S], by cause."""
     found: Seconds = defaultdict(lambda: np.zeros(batch.count))
-    for (cause, axes, is_micro), seconds, launch_s in zip(
-        made.sorted.groups, made.uniform, made.launches, strict=True
-    ):
+    for (cause, axes, is_micro), seconds, launch_s in zip(made.sorted.groups, made.uniform, made.launches, strict=True):
         found[cause] += seconds / parts_of(axes, batch, is_micro) + launch_s
     for row, seconds in _op_seconds(made, batch):
         found[_cause(row.place, "")] += seconds * row.count / (batch.degree(PIPE) if row.place.stacked else 1)

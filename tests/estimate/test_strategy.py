@@ -71,7 +71,7 @@ def test_no_text_is_one_device():
         ("micro_batches=1.5", "whole number"),
         ("recompute=some", "none, attention, full"),
         ("precision=int4", "layered"),
-        ("overlap=disk", "data, model, pipe, expert"),
+        ("overlap=disk", "data, replica, model"),
         ("interleave=2", "needs a pipe axis"),
         ("interleave=2 mesh=pipe:1", "needs a pipe axis"),
     ],
