@@ -7,9 +7,10 @@ optimizer partitioned over the data-parallel nodes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
+from swplan.errors import UsageError
 from swplan.estimate.strategy import Strategy
 from swplan.validation.case import Case, Run
 
@@ -24,15 +25,30 @@ PARTS = {
 }  # fmt: skip
 
 
-def cases(content: Mapping[str, Any]) -> list[Case]:
-    """The cases of the file."""
-    sizes = content["models"]
-    found = [_sustained(row, sizes) for row in content["sustained"]]
-    found += [case for row in content["breakdown"] for case in _breakdown(row, sizes)]
-    found += _weak_scaling(content["weak_scaling"], sizes)
-    found.append(_mapping(content["mapping"], sizes))
-    found.append(_precision(content["precision"], sizes))
-    return found
+def cases(content: Mapping[str, Any]) -> tuple[list[Case], list[str]]:
+    """The cases of the file, and why figures of it are left out.
+
+    Raises:
+        UsageError: it has none of the tables that are read.
+    """
+    tables = {name: _listed(content[name]) for name in READERS if name in content}
+    if not tables:
+        raise UsageError(f"none of the tables {', '.join(READERS)} in the file; see bagualu.toml")
+    found: list[Case] = []
+    left: list[str] = []
+    for name, rows in tables.items():
+        for row in rows:
+            try:
+                found += READERS[name](row, content.get("models", {}))
+            except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
+                left.append(f"{name} {row.get('model', '')}: {type(error).__name__} {error}")
+    others = [name for name in content if name not in tables and any("use" in row for row in _listed(content[name]))]
+    return found, left + [f"{name}: not a figure of a whole run of the model" for name in others]
+
+
+def _listed(table: Any) -> list[dict[str, Any]]:
+    """The rows of a table, which may be one."""
+    return [row for row in (table if isinstance(table, list) else [table]) if isinstance(row, dict)]
 
 
 def run(sizes: Mapping[str, int], nodes: int, precision: str, *, inside: str = "data") -> Run:
@@ -46,6 +62,8 @@ def run(sizes: Mapping[str, int], nodes: int, precision: str, *, inside: str = "
     """
     experts = sizes["experts"]
     data = nodes // experts
+    if data * experts != nodes:
+        raise ValueError(f"{experts} experts on {nodes} nodes: not equally many on each")
     mesh = (("data", data), ("expert", experts))
     strategy = Strategy(
         mesh=mesh if inside == "data" else mesh[::-1], zero=1, precision=PRECISION[precision], capacity=1.0
@@ -67,9 +85,9 @@ def flops(sizes: Mapping[str, int], nodes: int, vocab: int = 51200, width: int =
     return 6.0 * nodes * TOKENS * (sizes["layers"] * layer + vocab * width)
 
 
-def _sustained(row: Mapping[str, Any], sizes: Mapping[str, Any]) -> Case:
+def _sustained(row: Mapping[str, Any], sizes: Mapping[str, Any]) -> list[Case]:
     size = sizes[row["model"]]
-    return Case(
+    case = Case(
         table="bagualu sustained",
         id=f"{row['model']}-{row['precision']}",
         use=row["use"],
@@ -79,6 +97,7 @@ def _sustained(row: Mapping[str, Any], sizes: Mapping[str, Any]) -> Case:
         assumed=ASSUMED,
         amount=flops(size, 96000),
     )
+    return [case]
 
 
 def _breakdown(row: Mapping[str, Any], sizes: Mapping[str, Any]) -> list[Case]:
@@ -94,20 +113,22 @@ def _breakdown(row: Mapping[str, Any], sizes: Mapping[str, Any]) -> list[Case]:
             part=part,
         )
         for key, part in PARTS.items()
+        if key in row
     ]
 
 
 def _weak_scaling(table: Mapping[str, Any], sizes: Mapping[str, Any]) -> list[Case]:
     found = []
-    for nodes, petaflops in zip(table["nodes"], table["fp32"], strict=True):
+    points = [(p, *point) for p in PRECISION if p in table for point in zip(table["nodes"], table[p], strict=True)]
+    for precision, nodes, petaflops in points:
         size = sizes["1.93T"] | {"experts": nodes // INSIDE}
         case = Case(
             table="bagualu weak scaling",
-            id=f"1.93T-fp32-{nodes}",
+            id=f"1.93T-{precision}-{nodes}",
             use=table["use"],
             quantity="flops_per_s",
             measured=petaflops * 1e15,
-            run=run(size, nodes, "fp32"),
+            run=run(size, nodes, precision),
             assumed=(*ASSUMED, f"{nodes // INSIDE} experts on {nodes} nodes"),
             amount=flops(size, nodes),
         )
@@ -115,23 +136,24 @@ def _weak_scaling(table: Mapping[str, Any], sizes: Mapping[str, Any]) -> list[Ca
     return found
 
 
-def _mapping(table: Mapping[str, Any], sizes: Mapping[str, Any]) -> Case:
+def _mapping(table: Mapping[str, Any], sizes: Mapping[str, Any]) -> list[Case]:
     size = sizes["1.16T"]
-    return Case(
+    case = Case(
         table="bagualu mapping",
         id="1.16T-fp32-57600",
-        use="check",
+        use=table.get("use", "check"),
         quantity="flops_per_s",
         measured=table["all_reduce_inside_supernode"] * 1e15,
         run=run(size, 57600, "fp32"),
         assumed=ASSUMED,
         amount=flops(size, 57600),
     )
+    return [case]
 
 
-def _precision(table: Mapping[str, Any], sizes: Mapping[str, Any]) -> Case:
+def _precision(table: Mapping[str, Any], sizes: Mapping[str, Any]) -> list[Case]:
     size = sizes["1.93T"] | {"experts": 40}
-    return Case(
+    case = Case(
         table="bagualu precision speed-up",
         id="1.93T-9600",
         use=table["use"],
@@ -141,3 +163,14 @@ def _precision(table: Mapping[str, Any], sizes: Mapping[str, Any]) -> Case:
         assumed=(*ASSUMED, "40 experts on 9,600 nodes"),
         against=run(size, 9600, "fp32"),
     )
+    return [case]
+
+
+READERS: dict[str, Callable[[Mapping[str, Any], Mapping[str, Any]], list[Case]]] = {
+    "sustained": _sustained,
+    "breakdown": _breakdown,
+    "weak_scaling": _weak_scaling,
+    "mapping": _mapping,
+    "precision": _precision,
+}
+"""The tables of whole runs: each row gives cases."""

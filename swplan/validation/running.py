@@ -12,7 +12,7 @@ import numpy as np
 
 from swplan.costmodel.chip import Chip, load_chip
 from swplan.costmodel.cluster import Cluster
-from swplan.errors import UsageError
+from swplan.errors import SwplanError, UsageError
 from swplan.estimate.estimating import Costs, Estimator, Kind, product_flops
 from swplan.estimate.template import examples
 from swplan.ir.graph import Graph
@@ -63,17 +63,44 @@ class Runner:
         return self.estimators[key]
 
     def predict(self, cases: Sequence[Case]) -> np.ndarray:
-        """What is predicted for each case, in its quantity."""
+        """What is predicted for each case, in its quantity.
+
+        Raises:
+            UsageError: a case cannot be priced.
+        """
+        found, problems = self.priced(cases)
+        for problem in problems.values():
+            raise problem
+        return found
+
+    def priced(self, cases: Sequence[Case]) -> tuple[np.ndarray, dict[int, UsageError]]:
+        """What is predicted for each case, and why it cannot be priced, by position; such a one spoils no other."""
         groups = defaultdict(list)
         for position, case in enumerate(cases):
             run = case.run
             groups[run.model, run.keywords, run.cluster, run.strategy.precision, Kind.of(run.strategy)].append(position)
-        found = np.zeros(len(cases))
+        found, problems = np.full(len(cases), np.nan), {}
         for done, ((model, *_), positions) in enumerate(groups.items()):
             if self.progress:
                 self.progress(done, len(groups), f"{cases[positions[0]].table}: {model}")
-            found[positions] = self.together([cases[p] for p in positions])
-        return found
+            values, wrong = self.separated([cases[p] for p in positions])
+            found[positions] = values
+            problems |= {positions[at]: problem for at, problem in wrong.items()}
+        return found, problems
+
+    def separated(self, cases: Sequence[Case]) -> tuple[np.ndarray, dict[int, UsageError]]:
+        """The same for cases of one group: together if that goes, else one by one."""
+        try:
+            values = np.asarray(self.together(cases))
+        except Exception as error:  # A row may ask for any program, whose own errors are of any kind.
+            if len(cases) == 1:
+                return np.array([np.nan]), {0: _problem(cases[0], error)}
+            pairs = [self.separated([case]) for case in cases]
+            return np.concatenate([found for found, _ in pairs]), {
+                at: wrong[0] for at, (_, wrong) in enumerate(pairs) if wrong
+            }
+        bad = np.flatnonzero(~(np.isfinite(values) & (values >= 0)))
+        return values, {int(at): UsageError(f"{cases[at].id}: predicted {values[at]}") for at in bad}
 
     def together(self, cases: Sequence[Case]) -> np.ndarray:
         """The same for cases of one program, cluster and kind of strategy."""
@@ -93,7 +120,8 @@ class Runner:
         if case.quantity == "optimizer_s":
             return float(costs.parts["optimizer"][at])
         if case.quantity == "tflops_per_chip":
-            return self.useful_flops(case.run) / 1e12 / case.run.strategy.devices / seconds
+            flops = case.amount or self.useful_flops(case.run) / case.run.strategy.devices
+            return flops / 1e12 / seconds
         return case.amount / seconds if case.amount else seconds
 
     def useful_flops(self, run: Run) -> float:
@@ -104,6 +132,15 @@ class Runner:
     def seconds(self, run: Run) -> float:
         """Step time of one run."""
         return self.estimator(run).costs([run.strategy], self.cluster(run.cluster)).step_time_s[0]
+
+
+def _problem(case: Case, error: Exception) -> UsageError:
+    """The error of a case in one line, its cause kept."""
+    lines = str(error).strip().splitlines() or [""]
+    kind = "" if isinstance(error, SwplanError) else f"{type(error).__name__}: "
+    problem = UsageError(f"{case.id}: {kind}{lines[0]}")
+    problem.__cause__ = error
+    return problem
 
 
 def traced(run: Run, chip: Chip) -> Graph:
@@ -125,14 +162,18 @@ def traced(run: Run, chip: Chip) -> Graph:
 def validated(files: Sequence[Path], progress: Progress | None = None) -> Scores:
     """Scores of tables; of those that come with swplan where no files are given.
 
+    Rows that cannot be priced are left out with the reason.
+
     Raises:
-        UsageError: a file cannot be read, or a model cannot be imported.
+        UsageError: a file cannot be read.
     """
     sources = list(files) or [PACKAGED / name for name in FILES]
     pairs = [cases_of(path) for path in sources]
     cases = [case for found, _ in pairs for case in found]
-    runner = Runner(progress=progress)
-    predicted = runner.predict(cases)
-    chips = {case.run.cluster.partition(":")[0] for case in cases}
+    predicted, problems = Runner(progress=progress).priced(cases)
+    kept = [at for at in range(len(cases)) if at not in problems]
+    priced = [cases[at] for at in kept]
+    chips = {case.run.cluster.partition(":")[0] for case in priced}
     fitted = {name: len(load_chip(name).fitted) for name in sorted(chips)}
-    return score(cases, predicted, fitted, [text for _, left in pairs for text in left])
+    left = [text for _, texts in pairs for text in texts] + [str(problem) for problem in problems.values()]
+    return score(priced, predicted[kept], fitted, left)

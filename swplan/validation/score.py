@@ -51,14 +51,23 @@ class ScoredTable(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Ranking(msgspec.Struct, frozen=True, kw_only=True):
-    """How well predicted times choose among the strategies of each group of two or more."""
+    """How well predicted times choose among the strategies of each group of two or more.
+
+    Attributes:
+        table: its name.
+        use: of the rows; "all", since a user chooses among all.
+        groups: how many.
+        top1: share of groups of which the best predicted is the best measured.
+        mean_regret_pct: how much longer the best predicted takes than the best measured.
+        spearman: mean of the groups of three or more; None where there is none.
+    """
 
     table: str
     use: str
     groups: int
     top1: float
     mean_regret_pct: float
-    spearman: float
+    spearman: float | None
 
 
 class Scores(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,9 +79,7 @@ class Scores(msgspec.Struct, frozen=True, kw_only=True):
     left_out: tuple[str, ...]
 
 
-def score(
-    cases: Sequence[Case], predicted: Sequence[float], fitted: dict[str, int], left_out: Sequence[str]
-) -> Scores:
+def score(cases: Sequence[Case], predicted: Sequence[float], fitted: dict[str, int], left_out: Sequence[str]) -> Scores:
     """Scores of cases and what was predicted for them."""
     tables = defaultdict(list)
     for case, value in zip(cases, predicted, strict=True):
@@ -131,7 +138,8 @@ def _rankings(table: str, chosen: Sequence[tuple[Case, float]]) -> list[Ranking]
     pairs = [np.array(group) for group in groups.values() if len(group) > 1]
     if not pairs:
         return []
-    hits, regrets, orders = zip(*map(_choice, pairs), strict=True)
+    hits, regrets, rhos = zip(*map(_choice, pairs), strict=True)
+    orders = [rho for rho in rhos if not np.isnan(rho)]
     return [
         Ranking(
             table=table,
@@ -139,7 +147,7 @@ def _rankings(table: str, chosen: Sequence[tuple[Case, float]]) -> list[Ranking]
             groups=len(pairs),
             top1=float(np.mean(hits)),
             mean_regret_pct=float(np.mean(regrets)),
-            spearman=float(np.nanmean(orders)),
+            spearman=float(np.mean(orders)) if orders else None,
         )
     ]
 
@@ -148,5 +156,6 @@ def _choice(pairs: np.ndarray) -> tuple[bool, float, float]:
     """Whether the best predicted is the best measured, how much longer it takes in per cent, and Spearman's rho."""
     measured, predicted = pairs.T
     picked, best = measured[predicted.argmin()], measured.min()
-    rho = spearmanr(measured, predicted).statistic if len(pairs) > 2 else np.nan
+    is_order = len(pairs) > 2 and np.ptp(measured) > 0 and np.ptp(predicted) > 0
+    rho = spearmanr(measured, predicted).statistic if is_order else np.nan
     return bool(picked == best), float(100.0 * (picked / best - 1.0)), float(rho)

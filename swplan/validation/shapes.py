@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 
 from swplan.errors import UsageError
+from swplan.validation.rows import Row, count
 
 NAMED = {
     "llama27b": "models.llama:llama2_7b",
@@ -20,9 +21,12 @@ NAMED = {
     "llama318b": "models.llama:llama3_8b",
     "llama3170b": "models.llama:llama3_70b",
     "llama31405b": "models.llama:llama3_405b",
+    "llama3370b": "models.llama:llama3_70b",
     "mixtral8x7b": "models.mixtures:mixtral_8x7b",
     "mixtral8x22b": "models.mixtures:mixtral_8x22b",
     "deepseekv3": "models.mixtures:deepseek_v3",
+    "deepseekv3671b": "models.mixtures:deepseek_v3",
+    "deepseek3671b": "models.mixtures:deepseek_v3",
     "qwen330ba3b": "models.mixtures:qwen3_30b_a3b",
     "qwen3235ba22b": "models.mixtures:qwen3_235b_a22b",
     "gptoss20b": "models.mixtures:gpt_oss_20b",
@@ -57,6 +61,24 @@ def named(name: str) -> tuple[str, dict[str, object]]:
         width, heads, head, hidden, layers = _MAXTEXT_V4[key]
         return "models.llama:decoder", _decoder(width, heads, head, hidden * 2 // 3, layers)
     raise UsageError(f"no program for the model {name!r}; known: {', '.join([*NAMED, *_MAXTEXT, *_MAXTEXT_V4])}")
+
+
+def stated(row: Row) -> tuple[str, dict[str, object]]:
+    """The program and keywords for sizes that a row states: GPT; Llama's where heads share keys; or experts.
+
+    Raises:
+        UsageError: a size is missing.
+    """
+    vocab = {"vocab": count(row, "vocab", 51200)}
+    if not row["experts"] and row["kv_heads"] in ("", row["heads"]):
+        sizes = {key: count(row, key) for key in ("hidden", "layers", "heads")}
+        return "models.gpt:megatron", sizes | vocab | ({"ffn": count(row, "ffn")} if row["ffn"] else {})
+    sizes = {"d_model": count(row, "hidden"), "d_ff": count(row, "ffn")} | vocab
+    sizes |= {"layers": count(row, "layers"), "heads": count(row, "heads")}
+    sizes["kv_heads"] = count(row, "kv_heads", sizes["heads"])
+    if not row["experts"]:
+        return "models.llama:decoder", sizes
+    return "models.mixtures:large", sizes | {"experts": count(row, "experts"), "choices": count(row, "topk")}
 
 
 def _decoder(width: int, heads: int, head: int, hidden: int, layers: int) -> dict[str, object]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 import tomllib
 from pathlib import Path
 
 from swplan.errors import UsageError
 from swplan.validation import bagualu, published, vtrain
 from swplan.validation.case import Case
+from swplan.validation.rows import rows_of
 
 PACKAGED = Path(__file__).parent / "data"
 FILES = ("bagualu.toml", "published_training.csv", "vtrain_single_node.csv", "vtrain_multi_node.csv")
@@ -20,21 +20,20 @@ def packaged_cases() -> list[Case]:
 
 
 def cases_of(path: Path) -> tuple[list[Case], list[str]]:
-    """The cases of a file, and why rows of it are left out; the format is known by the columns.
+    """The cases of a file, and why rows of it are left out; the format is known by the columns, in any order.
 
     Raises:
         UsageError: the file cannot be read, or has other columns.
     """
     if path.suffix == ".toml":
-        return bagualu.cases(_content(path)), []
-    rows = _rows(path)
-    columns = set(rows[0]) if rows else set()
-    if {"id", "use", "chip", "n_chips", "model"} <= columns:
+        return bagualu.cases(_content(path))
+    rows, columns = rows_of(path)
+    if {"id", "chip", "n_chips"} <= set(columns):
         return published.cases(rows)
-    if {"use", "gpus", "global_batch", "micro_batch", "iter_ms"} <= columns:
-        return vtrain.cases(path.stem, rows), []
+    if {"gpus", "global_batch", "micro_batch", "iter_ms"} <= set(columns):
+        return vtrain.cases(path.stem, rows)
     raise UsageError(
-        f"{path}: columns {', '.join(sorted(columns)) or 'none'} are those of no known table; "
+        f"{path}: columns {', '.join(columns) or 'none'} are those of no known table; "
         "see published_training.csv and vtrain_*.csv"
     )
 
@@ -43,12 +42,4 @@ def _content(path: Path) -> dict:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise UsageError(f"cannot read {path}: {error}") from error
-
-
-def _rows(path: Path) -> list[dict[str, str]]:
-    try:
-        with path.open(encoding="utf-8", newline="") as file:
-            return list(csv.DictReader(file))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UsageError(f"cannot read {path}: {error}") from error

@@ -6,15 +6,20 @@ of gradients after the last backward pass. The host starts every op.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
+from swplan.errors import UsageError
 from swplan.estimate.strategy import Strategy
 from swplan.validation.case import Case, Run
+from swplan.validation.rows import Row, positive
+from swplan.validation.rows import count as counted
 
 VOCAB, PADDED = 50257, 50304
 """Of GPT-2; padded to a multiple of 128 where devices share it, since it could not be divided otherwise."""
 ROWS = 3072
 """Examples of the traced program; strategies say how many a step has."""
+NODE = 8
+"""Devices of a node."""
 
 KEPT = "dots_saveable"
 """Without recomputation, Megatron's fused kernels keep the results of products and make the rest again."""
@@ -25,14 +30,23 @@ ASSUMED = {
 }
 
 
-def cases(table: str, rows: Iterable[Mapping[str, str]]) -> list[Case]:
-    """The cases of one of the tables; several nodes if a row has more than 8 devices."""
-    return [_case(table, row) for row in rows]
+def cases(table: str, rows: Iterable[Row]) -> tuple[list[Case], list[str]]:
+    """The cases of one of the tables, and why rows are left out; several nodes if a row has more than 8 devices."""
+    found: list[Case] = []
+    left: list[str] = []
+    for number, row in enumerate(rows, 1):
+        try:
+            found.append(_case(table, row))
+        except UsageError as error:
+            left.append(f"{table} row {number}: {error}")
+    return found, left
 
 
-def _case(table: str, row: Mapping[str, str]) -> Case:
-    count = {key: int(row[key]) for key in _COUNTS}
-    is_multi = "params_b" in row
+def _case(table: str, row: Row) -> Case:
+    count = {key: counted(row, key) for key in _COUNTS}
+    if 0 in count.values():
+        raise UsageError(f"{', '.join(key for key in _COUNTS if not count[key])} must be at least 1")
+    is_multi = count["gpus"] > NODE
     micro = max(1, count["global_batch"] // (count["dp"] * count["micro_batch"]))
     sizes = (("model", count["tp"]), ("data", count["dp"]), ("pipe", count["pp"]))
     strategy = Strategy(
@@ -57,9 +71,9 @@ def _case(table: str, row: Mapping[str, str]) -> Case:
     return Case(
         table=table,
         id=name,
-        use=row["use"],
+        use=row["use"] or "check",
         quantity="iter_time_s",
-        measured=float(row["iter_ms"]) / 1e3,
+        measured=positive(row, "iter_ms") / 1e3,
         run=run,
         assumed=(f"vocabulary {vocab}", *ASSUMED[is_multi]),
         group=tuple(count[key] for key in ("gpus", "global_batch", "hidden", "layers")),

@@ -56,10 +56,14 @@ def _errors(errors: Errors, table: ScoredTable) -> tuple[str, ...]:
     return (str(errors.rows), *(f"{x:.1f}{unit}" for x in figures), f"{errors.mean_error_pct:+.1f}{unit}")
 
 
+def _spearman(ranking: Ranking) -> str:
+    return "-" if ranking.spearman is None else f"{ranking.spearman:.3f}"
+
+
 def _ranking(rankings: tuple[Ranking, ...]) -> Section:
     titles = ("groups", "best found", "mean regret", "Spearman")
     columns = (Column(title="table"), *(Column(title=t, numeric=True) for t in titles))
     rows = tuple(
-        (r.table, str(r.groups), f"{r.top1:.0%}", f"{r.mean_regret_pct:.1f} %", f"{r.spearman:.3f}") for r in rankings
+        (r.table, str(r.groups), f"{r.top1:.0%}", f"{r.mean_regret_pct:.1f} %", _spearman(r)) for r in rankings
     )
     return Section(title="Choosing the best strategy", parts=(Table(columns=columns, rows=rows),))
