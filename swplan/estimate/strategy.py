@@ -37,7 +37,7 @@ class Strategy:
         interleave: chunks of layers that each pipeline stage holds (virtual stages).
         recompute: "none" (as written), "attention" (what lies between its two products), "full" (whole layers).
         precision: see `PRECISIONS`.
-        overlap: axes whose exchanges run beside computing as far as the schedule allows; "model_half": half of them.
+        overlap: axes whose exchanges run beside computing as far as the schedule allows; "model_half": half of each.
         sequence: positions are split along the model axis between the products (sequence parallelism).
         attention: "plain", or "fused": scores never reach memory (FlashAttention).
         launch: "compiled", or "eager": the host starts every op, which may take longer than the op.

@@ -13,6 +13,7 @@ from typing import Any
 from swplan.errors import UsageError
 from swplan.estimate.strategy import Strategy
 from swplan.validation.case import Case, Run
+from swplan.validation.sunway_parts import one_process, partitioned_optimizer
 
 TOKENS = 1536
 INSIDE = 240
@@ -43,7 +44,9 @@ def cases(content: Mapping[str, Any]) -> tuple[list[Case], list[str]]:
             except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
                 left.append(f"{name} {row.get('model', '')}: {type(error).__name__} {error}")
     others = [name for name in content if name not in tables and any("use" in row for row in _listed(content[name]))]
-    return found, left + [f"{name}: not a figure of a whole run of the model" for name in others]
+    return found, left + [
+        f"{name}: a figure of the chip, not of a run: see benchmarks/fit_sunway_access.py" for name in others
+    ]
 
 
 def _listed(table: Any) -> list[dict[str, Any]]:
@@ -172,5 +175,7 @@ READERS: dict[str, Callable[[Mapping[str, Any], Mapping[str, Any]], list[Case]]]
     "weak_scaling": _weak_scaling,
     "mapping": _mapping,
     "precision": _precision,
+    "partitioned_optimizer": partitioned_optimizer,
+    "one_process_per_node": one_process,
 }
-"""The tables of whole runs: each row gives cases."""
+"""The tables of runs and their parts: each row gives cases."""
