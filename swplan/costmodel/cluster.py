@@ -37,6 +37,7 @@ class Tier:
         bytes_per_s: What ONE device sustains towards peers across this tier while all its neighbours do the same.
         latency_s: Of one message.
         links: By kind of collective; equal to the two numbers above where the chip states nothing else.
+        rendezvous_s: Until the devices of a group have met, however many they are; before every exchange.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Tier:
     bytes_per_s: float
     latency_s: float
     links: Mapping[str, Link]
+    rendezvous_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,7 +150,8 @@ def _tier(chip: Chip, name: str, size: int, bytes_per_s: float) -> Tier:
         )
         for kind in COLLECTIVES
     }
-    return Tier(name=name, size=size, bytes_per_s=bytes_per_s, latency_s=latency_s, links=links)
+    met_s = _number(chip, name, "rendezvous_s", 0.0)
+    return Tier(name=name, size=size, bytes_per_s=bytes_per_s, latency_s=latency_s, links=links, rendezvous_s=met_s)
 
 
 def _number(chip: Chip, tier: str, name: str, default: float) -> float:

@@ -138,7 +138,8 @@ def lines(kind: str, group: Group, cluster: Cluster) -> tuple[np.ndarray, np.nda
         _line(ALGORITHMS[f"{kind}/{name}"], hops) if has else _MISSING for name, has in zip(names, known, strict=True)
     ]
     alpha_s, beta_s_per_byte = np.array(found, dtype=float).T
-    return alpha_s, beta_s_per_byte
+    crossed = zip(cluster.tiers, group.per_tier, strict=True)
+    return alpha_s + max((tier.rendezvous_s for tier, n in crossed if n > 1), default=0.0), beta_s_per_byte
 
 
 _MISSING = Line(math.inf, 0.0)

@@ -54,8 +54,8 @@ def calibrate(progress: Progress | None = None, *, save: bool = True, effort: Ef
     Returns:
       the chip `host` with every number measured; collectives only where there are two devices or more.
     """
-    jobs = _jobs(loops.all_devices(), effort or Effort())
     numbers: Numbers = {}
+    jobs = _jobs(loops.all_devices(), effort or Effort(), numbers)
     for done, job in enumerate(jobs):
         if progress:
             progress(done, len(jobs), job.text)
@@ -73,13 +73,15 @@ def user_file() -> Path:
     return _folders()[0] / "host.toml"
 
 
-def _jobs(mesh: Mesh, effort: Effort) -> list[_Job]:
+def _jobs(mesh: Mesh, effort: Effort, numbers: Numbers) -> list[_Job]:
     precisions = [_Job(f"compute in {name}", partial(_compute, name, mesh, effort)) for name in DTYPES]
-    kinds = [_Job(kind.replace("_", "-"), partial(_exchange, kind, mesh, effort)) for kind in loops.EXCHANGES]
+    kinds = [_Job(kind.replace("_", "-"), partial(_exchange, kind, mesh, effort, numbers)) for kind in loops.EXCHANGES]
+    meeting = [_Job("rendezvous", partial(_rendezvous, mesh, effort))] if mesh.size % 2 == 0 else []
     return [
         _Job("memory", partial(_memory, mesh, effort)),
         _Job("special functions and small ops", partial(_small, mesh, effort)),
         *precisions,
+        *meeting,
         *(kinds if mesh.size > 1 else []),
     ]
 
@@ -139,10 +141,17 @@ def machine_bytes() -> int:
     return min([physical, *(int(text) for text in stated if text.isdigit())])
 
 
-def _exchange(kind: str, mesh: Mesh, effort: Effort) -> Numbers:
+def _rendezvous(mesh: Mesh, effort: Effort) -> Numbers:
+    seconds = 1 / _rate([loops.rendezvous(mesh.size)], mesh, effort)
+    return _number("network.host.rendezvous_s", seconds, mesh, "sums of 256 B over pairs, other pairs each time")
+
+
+def _exchange(kind: str, mesh: Mesh, effort: Effort, known: Numbers) -> Numbers:
+    """Latency and bandwidth in one kind of collective, on top of the rendezvous that is known already."""
     programs = [loops.exchange(kind, mesh.size, size) for size in BUFFER_BYTES]
     seconds = [loops.seconds_per_trip(*program, mesh, effort) for program in programs]
-    latency_s, bytes_per_s = fit(kind, mesh.size, BUFFER_BYTES, seconds)
+    met = known.get("network.host.rendezvous_s")
+    latency_s, bytes_per_s = fit(kind, mesh.size, BUFFER_BYTES, seconds, rendezvous_s=met.value if met else 0.0)
     points = ", ".join(f"{b} B {s * 1e6:.0f} us" for b, s in zip(BUFFER_BYTES, seconds, strict=True))
     what = f"fitted to {kind} of {points}"
     prefix = "network.host." if kind == "permute" else f"network.host.{kind}_"
@@ -151,7 +160,9 @@ def _exchange(kind: str, mesh: Mesh, effort: Effort) -> Numbers:
     )
 
 
-def fit(kind: str, members: int, buffer_bytes: Sequence[int], seconds: Sequence[float]) -> tuple[float, float]:
+def fit(
+    kind: str, members: int, buffer_bytes: Sequence[int], seconds: Sequence[float], *, rendezvous_s: float = 0.0
+) -> tuple[float, float]:
     """The latency and bandwidth of a link with which the cost model comes nearest to measured times.
 
     Nearest in the mean square of the logarithm of the ratio: a factor of two counts alike for short and long buffers.
@@ -161,11 +172,12 @@ def fit(kind: str, members: int, buffer_bytes: Sequence[int], seconds: Sequence[
       members: of its group, all in the tier `host`.
       buffer_bytes: of the measured exchanges.
       seconds: of each.
+      rendezvous_s: how much of that is not of messages.
 
     Returns:
       (latency in seconds, bytes per second).
     """
-    cluster = Cluster.parse(f"host:devices={members}")
+    cluster = Cluster.parse(f"host:devices={members},network.host.rendezvous_s={rendezvous_s!r}")
     sizes, measured = np.array(buffer_bytes, float), np.array(seconds)
     keys = [f"network.host.{kind}_{what}" for what in ("latency_s", "bytes_per_s")]
 

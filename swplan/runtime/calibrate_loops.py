@@ -135,6 +135,23 @@ EXCHANGES: dict[str, Callable[[jax.Array, int], jax.Array]] = {
 """Of a buffer as `costmodel.collectives` counts it: the larger of what a device puts in and takes out."""
 
 
+def rendezvous(size: int) -> tuple[Body, list[jax.Array], int]:
+    """Sums of a few bytes over pairs, of other neighbours each time; and how many.
+
+    The same pairs again and again would each keep a core and meet at once: in a program whose groups change, and whose
+    devices are not all at the same place, threads wait to be woken. An odd number of devices has no pairs.
+    """
+    distances = [d for d in (1, 2, 4, 8) if size % (2 * d) == 0]
+    pairs = [[[i, i ^ d] for i in range(size) if not i & d] for d in distances]
+
+    def body(x: jax.Array) -> tuple:
+        for groups in pairs:
+            x = 0.5 * lax.psum(x, AXIS, axis_index_groups=groups)
+        return (x,)
+
+    return body, [jnp.ones(64, jnp.float32)], len(pairs)
+
+
 def exchange(kind: str, size: int, buffer_bytes: int) -> tuple[Body, list[jax.Array]]:
     """One exchange of fp32 among all `size` devices."""
     collective = EXCHANGES[kind]

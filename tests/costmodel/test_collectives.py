@@ -168,6 +168,13 @@ def test_a_measured_latency_of_one_kind_changes_that_kind_only():
     assert changed == {"all_to_all"}
 
 
+@given(kind=KINDS, group=GROUPS, buffer_bytes=BYTES)
+def test_a_rendezvous_comes_before_every_exchange_once(kind, group, buffer_bytes):
+    late = SUNWAY.replace({"network.supernode.rendezvous_s": 1e-3, "network.machine.rendezvous_s": 1e-2})
+    wait_s = 1e-2 if group.per_tier[1] > 1 else 1e-3 if group.per_tier[0] > 1 else 0.0
+    assert time_s(kind, group, buffer_bytes, late) == pytest.approx(time_s(kind, group, buffer_bytes) + wait_s)
+
+
 @pytest.mark.parametrize("ratio", [16, 24])
 @pytest.mark.parametrize("all_to_all_bytes", [1e5, 25e6, 1e9])
 def test_bagualu_puts_the_all_reduce_inside_a_supernode(ratio, all_to_all_bytes):

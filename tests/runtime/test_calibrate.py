@@ -34,6 +34,24 @@ def test_the_fit_inverts_the_cost_model(kind, members):
     np.testing.assert_allclose(again, seconds, rtol=1e-2)
 
 
+@pytest.mark.parametrize("kind", COLLECTIVES)
+def test_the_fit_leaves_the_rendezvous_to_the_rendezvous(kind):
+    cluster = link(kind, 8, 2e-5, 8e8).replace({"network.host.rendezvous_s": 1e-4})
+    fitted = fit(kind, 8, BUFFER_BYTES, priced(kind, 8, cluster), rendezvous_s=1e-4)
+    again = link(kind, 8, *fitted).replace({"network.host.rendezvous_s": 1e-4})
+    np.testing.assert_allclose(priced(kind, 8, again), priced(kind, 8, cluster), rtol=1e-2)
+    np.testing.assert_allclose(priced(kind, 2, again), priced(kind, 2, cluster), rtol=0.1)
+
+
+@pytest.mark.parametrize(("size", "rounds"), [(8, 3), (6, 1), (4, 2)])
+def test_devices_meet_others_each_time(size, rounds):
+    body, start, count = loops.rendezvous(size)
+    met = jax.make_jaxpr(lambda x: body(x)[0], axis_env=[(AXIS, size)])(*start)
+    groups = [eqn.params["axis_index_groups"] for eqn in met.eqns if "psum" in eqn.primitive.name]
+    assert len(groups) == count == rounds == len({str(each) for each in groups})
+    assert all(sorted(device for pair in each for device in pair) == list(range(size)) for each in groups)
+
+
 def test_the_fit_passes_between_noisy_times():
     seconds = priced("all_gather", 8, link("all_gather", 8, 2e-5, 8e8)) * np.array([1.3, 0.8, 1.2, 0.9])
     again = priced("all_gather", 8, link("all_gather", 8, *fit("all_gather", 8, BUFFER_BYTES, seconds)))
@@ -80,6 +98,7 @@ def test_a_calibrated_chip_is_whole_written_and_found(tmp_path, monkeypatch):
     assert {chip.numbers[key].unit for key in chip.numbers} <= set(UNITS.values())
     for kind in set(COLLECTIVES) - {"permute"}:
         assert f"network.host.{kind}_latency_s" in chip.numbers
+    assert "network.host.rendezvous_s" in chip.numbers
     assert set(chip.fallbacks) == {"int8", "fp8"} and set(DTYPES) <= set(chip.flops_per_s)
     total = said[0][1]
     assert [row[:2] for row in said] == [(done, total) for done in range(total + 1)]
@@ -87,6 +106,6 @@ def test_a_calibrated_chip_is_whole_written_and_found(tmp_path, monkeypatch):
 
 def test_nothing_is_written_unless_asked(tmp_path, monkeypatch):
     monkeypatch.setenv("SWPLAN_CHIPS", str(tmp_path / "chips"))
-    monkeypatch.setattr("swplan.runtime.calibrate._jobs", lambda mesh, effort: [])
+    monkeypatch.setattr("swplan.runtime.calibrate._jobs", lambda *args: [])
     calibrate(save=False)
     assert not (tmp_path / "chips").exists()
