@@ -52,6 +52,8 @@ class Row:
     """One model under one plan; seconds of a step.
 
     Attributes:
+        halves_s: what was measured in every other round, and in the rounds between: how far both agree bounds what any
+            prediction can reach.
         causes: predicted seconds of ops by what binds them, and of exchanges by kind.
         counts: how many runs of each of those there are in a step.
     """
@@ -60,6 +62,7 @@ class Row:
     plan: str
     predicted_s: float
     measured_s: float
+    halves_s: tuple[float, float]
     causes: dict[str, float]
     counts: dict[str, int]
 
@@ -100,18 +103,18 @@ def compiled(model: str, plan: swplan.Plan) -> Callable[[], None]:
     return looped(swplan.auto(step, plan=plan), state, jax.device_put(batch))
 
 
-def medians(runs: Sequence[Callable[[], None]], rounds: int, limit_s: float) -> list[float]:
-    """The median seconds of each, in rounds that run each once: at least three, then as many as time allows."""
+def timed(runs: Sequence[Callable[[], None]], rounds: int, limit_s: float) -> list[list[float]]:
+    """The seconds of each in rounds that run each once: at least four rounds, then as many as time allows."""
     seconds: list[list[float]] = [[] for _ in runs]
     end = time.monotonic() + limit_s
     for number in range(rounds):
-        if number >= 3 and time.monotonic() > end:
+        if number >= 4 and time.monotonic() > end:
             break
         for run, times in zip(runs, seconds, strict=True):
             begin = time.perf_counter()
             run()
             times.append(time.perf_counter() - begin)
-    return [statistics.median(times) for times in seconds]
+    return seconds
 
 
 def causes(plan: swplan.Plan) -> tuple[dict[str, float], dict[str, int]]:
@@ -136,14 +139,20 @@ def measured(model: str, plans: int, rounds: int, end: float, say: Say) -> list[
         say(f"{model}: compiled {len(made)} of {plans}")
     if 2 * len(made) < plans:
         return []
-    times = medians([run for *_, run in made], rounds, 60.0)
+    times = timed([run for *_, run in made], rounds, 60.0)
     return [_row(model, name, plan, seconds) for (name, plan, _), seconds in zip(made, times, strict=True)]
 
 
-def _row(model: str, name: str, plan: swplan.Plan, measured_s: float) -> Row:
+def _row(model: str, name: str, plan: swplan.Plan, times: Sequence[float]) -> Row:
     seconds, counts = causes(plan)
     return Row(
-        model=model, plan=name, predicted_s=plan.step_time_s, measured_s=measured_s, causes=seconds, counts=counts
+        model=model,
+        plan=name,
+        predicted_s=plan.step_time_s,
+        measured_s=statistics.median(times),
+        halves_s=(statistics.median(times[::2]), statistics.median(times[1::2])),
+        causes=seconds,
+        counts=counts,
     )
 
 
@@ -153,6 +162,7 @@ class Score:
 
     Attributes:
         spearman: rank correlation of predicted and measured.
+        repeats: the same of one half of the rounds and the other.
         regret: measured time of the plan predicted best, over the best measured.
         ratio: median of measured over predicted.
         under: the plan whose time is most underestimated, beside that median.
@@ -160,6 +170,7 @@ class Score:
     """
 
     spearman: float
+    repeats: float
     regret: float
     ratio: float
     under: Row
@@ -172,6 +183,7 @@ def score(rows: Sequence[Row]) -> Score:
     first = min(rows, key=lambda row: row.predicted_s)
     return Score(
         spearman=float(spearmanr([row.predicted_s for row in rows], [row.measured_s for row in rows]).statistic),
+        repeats=float(spearmanr([row.halves_s for row in rows]).statistic),
         regret=first.measured_s / min(row.measured_s for row in rows),
         ratio=statistics.median(map(ratio, rows)),
         under=max(rows, key=ratio),
@@ -194,8 +206,8 @@ def lines(rows: Sequence[Row]) -> list[str]:
     for model, each in scores.items():
         count = sum(row.model == model for row in rows)
         found.append(
-            f"{model}: {count} plans, Spearman {each.spearman:.3f}, predicted best over best {each.regret:.3f}, "
-            f"measured over predicted {each.ratio:.2f}"
+            f"{model}: {count} plans, Spearman {each.spearman:.3f} (of two halves of the rounds {each.repeats:.3f}), "
+            f"predicted best over best {each.regret:.3f}, measured over predicted {each.ratio:.2f}"
         )
         found += [_shown(each.under, "most underestimated:"), _shown(each.over, "most overestimated:")]
     worst = max((each.regret for each in scores.values()), default=1.0)
