@@ -17,6 +17,7 @@ from swplan.errors import UsageError
 from swplan.passes.precision import POLICIES
 from swplan.plan import Plan
 from swplan.runtime.conformance import Conformance
+from swplan.runtime.estimating import cluster_of
 from swplan.runtime.planning import make_plan
 from swplan.runtime.precise import chosen
 from swplan.runtime.prepare import prepare
@@ -37,13 +38,7 @@ def as_cluster(cluster: Cluster | str | None) -> Cluster:
     Raises:
       ClusterError: the spec is wrong; says how.
     """
-    if cluster is None:
-        return at_hand()
-    if isinstance(cluster, Cluster):
-        return cluster
-    if isinstance(cluster, str):
-        return Cluster.parse(cluster)
-    raise UsageError(f"cluster={cluster!r} is neither a spec such as 'sw26010pro:nodes=8' nor a swplan.Cluster")
+    return at_hand() if cluster is None else cluster_of(cluster)
 
 
 def plan(

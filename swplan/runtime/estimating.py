@@ -128,7 +128,7 @@ def estimate(
         UsageError: the strategy makes no sense, or does not go with the step or the cluster.
         SwplanError: the step cannot be traced.
     """
-    target, wanted = as_cluster(cluster), as_strategy(strategy)
+    target, wanted = cluster_of(cluster), as_strategy(strategy)
     check(wanted, target)
     return estimating(step, args, kwargs, target, static_argnums, static_argnames).estimate(wanted)
 
@@ -154,7 +154,7 @@ def estimating(
     return Estimating(prepare(step, args, kwargs, Statics(argnums=numbers, argnames=names)), cluster)
 
 
-def as_cluster(cluster: Cluster | str) -> Cluster:
+def cluster_of(cluster: Cluster | str) -> Cluster:
     """A cluster, read if it is a spec.
 
     Raises:
