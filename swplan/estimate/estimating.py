@@ -206,13 +206,13 @@ def check_batch(batch: Batch, kind: Strategy, cluster: Cluster) -> None:
 
 
 def check_splits(rows: Rows, strategy: Strategy) -> None:
-    """Checks that every axis of a strategy splits something.
+    """Checks that every axis of a strategy splits something; the model axis, a product.
 
     Raises:
         UsageError: one does not.
     """
     for position, axis in enumerate(rows.template.axes):
-        if all(row.split[position] < 0 for row in rows.ops):
+        if all(row.split[position] < 0 for row in rows.ops if axis != "model" or row.op.rule.work.unit == "matmul"):
             degree = f"{axis}:{strategy.degree(axis)}"
             raise UsageError(
                 f"strategy {strategy}: {degree} splits nothing, since nothing that the axis {axis} may split can be "
