@@ -5,7 +5,8 @@ import time
 
 import numpy as np
 
-from swplan.search.solver import Problem, Row, solve, usage
+from swplan.solver.problem import Problem, Row, usage
+from swplan.solver.solving import solve
 
 
 def ladder(nodes: int, strategies: int, seed: int, hubs: int = 0, skip: int = 0) -> Problem:

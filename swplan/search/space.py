@@ -14,7 +14,7 @@ from swplan.search.decisions import Edge, Node
 from swplan.search.fold import Folded
 from swplan.search.lifetime import Moment
 from swplan.search.pricing import Pricer, layouts_of
-from swplan.search.solver import Problem, Row
+from swplan.solver.problem import Problem, Row
 
 Option = tuple[int, ...]
 

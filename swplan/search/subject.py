@@ -20,8 +20,9 @@ from swplan.search.decisions import DecisionGraph, decision_graph
 from swplan.search.fold import Folded, fold
 from swplan.search.lifetime import Moment, moments
 from swplan.search.pricing import Pricer
-from swplan.search.solver import Problem, Solution, solve, usage
 from swplan.search.space import Option, Space, problem
+from swplan.solver.problem import Problem, Solution, usage
+from swplan.solver.solving import solve
 
 Pins = Mapping[int, tuple[Option, ...]]
 LIMITLESS = 1e30

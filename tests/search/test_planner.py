@@ -12,7 +12,6 @@ from swplan.passes.fusion import fused_values
 from swplan.passes.partition import partition
 from swplan.runtime import describe
 from swplan.runtime.trace import trace
-from swplan.search.bruteforce import brute_force
 from swplan.search.decisions import decision_graph
 from swplan.search.fold import fold
 from swplan.search.meshes import candidate_meshes
@@ -20,6 +19,7 @@ from swplan.search.planner import find
 from swplan.search.pricing import Pricer
 from swplan.search.space import problem, space
 from swplan.search.subject import solve_space, subject
+from swplan.solver.bruteforce import brute_force
 
 LIMIT = 300_000
 

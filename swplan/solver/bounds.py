@@ -14,11 +14,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from swplan.search import elimination, integer, reduction
-from swplan.search.dual import Dual, best_prices, charge, dearer, dual, priced, unit
-from swplan.search.elimination import Network, Order
-from swplan.search.integer import Limits
-from swplan.search.values import full, joined, restricted
+from swplan.solver import elimination, integer, reduction
+from swplan.solver.dual import Dual, best_prices, charge, dearer, dual, priced, unit
+from swplan.solver.elimination import Network, Order
+from swplan.solver.integer import Limits
+from swplan.solver.values import full, joined, restricted
 
 CHEAP_WORK = 100_000_000  # entries added: about a quarter of a second
 SMALL_WORK, SMALL_TABLE = 20_000_000, 1_000_000  # what one guess may take

@@ -21,7 +21,7 @@ from highspy._core import _Highs  # its public subclass prints a banner before o
 from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import connected_components
 
-from swplan.search.elimination import Network, Pairs, distinct, evaluate, merged
+from swplan.solver.elimination import Network, Pairs, distinct, evaluate, merged
 
 Usage = Mapping[int, np.ndarray]
 Limits = Sequence[tuple[Usage, float]]

@@ -5,8 +5,9 @@ import math
 import numpy as np
 import pytest
 
-from swplan.search.bruteforce import brute_force
-from swplan.search.solver import Problem, Row, solve, total, usage
+from swplan.solver.bruteforce import brute_force
+from swplan.solver.problem import Problem, Row, total, usage
+from swplan.solver.solving import solve
 
 SHAPES = {
     "tree": lambda n: [((i - 1) // 2, i) for i in range(1, n)],

@@ -5,9 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from swplan.search import elimination, solver
-from swplan.search.bruteforce import brute_force
-from swplan.search.solver import Problem, Row, Solution, solve, total, usage
+from swplan.solver import elimination, solving
+from swplan.solver.bruteforce import brute_force
+from swplan.solver.problem import Problem, Row, Solution, total, usage
+from swplan.solver.solving import solve
 
 EDGES = {
     "tree": lambda n: [((i - 1) // 2, i) for i in range(1, n)],
@@ -77,7 +78,7 @@ def test_any_problem(shape, flavour, rows, seed):
 @pytest.mark.parametrize("flavour", FLAVOURS)
 def test_marginals_are_the_best_with_each_value(shape, flavour):
     problem = problem_of(shape, flavour, 0, 3)
-    network = solver._network(problem)
+    network = solving._network(problem)
     plan = elimination.order(network.sizes, network.scopes, table_limit=10**6)
     for node, least in enumerate(elimination.marginals(network, plan)):
         for value, found in enumerate(least):

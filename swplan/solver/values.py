@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from swplan.search.integer import Limits
+from swplan.solver.integer import Limits
 
 
 def joined(kept: Sequence[np.ndarray], choices: Sequence[list[int] | None]) -> list[np.ndarray]:

@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 
-from swplan.search.solver import Problem, Solution
+from swplan.solver.problem import Problem, Solution
 
 
 def brute_force(problem: Problem, limit: int = 2_000_000) -> Solution:

@@ -18,8 +18,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from swplan.search.elimination import Network, distinct, merged
-from swplan.search.integer import Limits, undominated
+from swplan.solver.elimination import Network, distinct, merged
+from swplan.solver.integer import Limits, undominated
 
 ROUNDING = 1e-15  # relative error up to which an edge is a sum of a row and a column
 SMALL = 1 << 15  # sums with fewer entries are made at once, without looking for equal rows first

@@ -5,9 +5,10 @@ import math
 import numpy as np
 import pytest
 
-from swplan.search import bounds, dual, elimination, integer, reduction, solver
-from swplan.search.bruteforce import brute_force
-from swplan.search.solver import Problem, Row, solve, total, usage
+from swplan.solver import bounds, dual, elimination, integer, reduction, solving
+from swplan.solver.bruteforce import brute_force
+from swplan.solver.problem import Problem, Row, total, usage
+from swplan.solver.solving import solve
 
 KINDS = ("floats", "ties", "holes", "functional", "equal")
 
@@ -52,7 +53,7 @@ def limits(problem):
 @pytest.mark.parametrize("seed", range(25))
 def test_reductions_preserve_the_minimum(kind, rows, seed):
     problem = instance(kind, rows, seed)
-    best, small = brute_force(problem), reduction.reduced(solver._network(problem), limits(problem))
+    best, small = brute_force(problem), reduction.reduced(solving._network(problem), limits(problem))
     if small is None:
         assert best.choice is None
         return
@@ -70,7 +71,7 @@ def test_reductions_preserve_the_minimum(kind, rows, seed):
 @pytest.mark.parametrize("seed", range(15))
 def test_no_choice_costs_less_than_messages_say(kind, seed):
     problem = instance(kind, 0, seed)
-    small = reduction.reduced(solver._network(problem))
+    small = reduction.reduced(solving._network(problem))
     if small is None:
         return
     nodes, pairs, base = elimination.merged(small.network)
@@ -89,7 +90,7 @@ def test_no_choice_costs_less_than_messages_say(kind, seed):
 @pytest.mark.parametrize("seed", range(10))
 def test_prices_keep_the_bound_below_the_minimum_within_limits(seed):
     problem = instance("floats", 2, seed)
-    messages = dual.dual(solver._network(Problem(costs=problem.costs, edges=problem.edges)))
+    messages = dual.dual(solving._network(Problem(costs=problem.costs, edges=problem.edges)))
     for prices in ([0.1, 0.0], [0.0, 0.3], [-0.05, 0.2]):
         messages.charge(limits(problem), np.array(prices))
         messages.ascend(3)
@@ -99,7 +100,7 @@ def test_prices_keep_the_bound_below_the_minimum_within_limits(seed):
 @pytest.fixture
 def without_tables(monkeypatch):
     """The ways for large problems, on small ones."""
-    monkeypatch.setattr(solver, "RAW_WORK", 0)
+    monkeypatch.setattr(solving, "RAW_WORK", 0)
     monkeypatch.setattr(bounds, "CHEAP_WORK", 0)
     monkeypatch.setattr(bounds, "VALUES", 1.0)
     monkeypatch.setattr(bounds, "ROUNDS", 1)
@@ -144,7 +145,7 @@ def test_a_variable_that_its_neighbour_determines_is_absorbed():
     hub = [(1, j, np.arange(4.0).reshape(2, 2) ** j) for j in (2, 3, 4)]
     more = [(i, j, np.array([[0.0, 1.0], [2.0, 0.5]])) for i in (2, 3) for j in (3, 4) if i < j]
     problem = Problem(costs=(np.ones(3), *(np.zeros(2) for _ in range(4))), edges=(edge, *hub, *more))
-    small = reduction.reduced(solver._network(problem))
+    small = reduction.reduced(solving._network(problem))
     assert 1 not in small.nodes
 
 

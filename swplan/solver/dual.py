@@ -21,8 +21,8 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from scipy.optimize import linprog
 
-from swplan.search.elimination import Network, Order, distinct, evaluate, merged, minimise
-from swplan.search.integer import Limits, fits, used
+from swplan.solver.elimination import Network, Order, distinct, evaluate, merged, minimise
+from swplan.solver.integer import Limits, fits, used
 
 EVALUATIONS = 80
 BISECTIONS = 10
