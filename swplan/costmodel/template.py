@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from itertools import groupby
 
 from swplan.costmodel.access import MODES
-from swplan.costmodel.collectives import ALGORITHMS
+from swplan.costmodel.algorithms import ALGORITHMS
 from swplan.costmodel.schema import KINDS, Key, chip_keys
 
 TIERS = ("node", "fabric")

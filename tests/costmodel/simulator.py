@@ -1,8 +1,8 @@
 """An oracle for `collectives`: every message of every step, on every device, with what it carries.
 
 Shares no formula with the cost model. A schedule says who sends which chunks to whom; the simulator moves them, times
-each step by its most loaded link, and checks that everybody ends with what the collective promises. All groups of a
-mesh run at once, so that links are shared as they would be.
+each step by its most loaded link (all of them together, where they are pipelined), and checks that everybody ends with
+what the collective promises. All groups of a mesh run at once, so that links are shared as they would be.
 """
 
 import itertools
@@ -71,6 +71,50 @@ def swap_everything(radices):
         ]
 
 
+def double_tree(radices):
+    """Every chunk along a chain of its unit, up a tree of units to the root, and the same way back.
+
+    One half of the chunks takes the one tree, the other half the other; the members of a unit take turns at its head.
+    """
+    ways = [way_up(chunk, *radices) for chunk in range(2 * math.prod(radices))]
+    steps = list(zip(*ways, strict=True))
+    for step in steps:
+        yield [(source, target, [chunk]) for chunk, links in enumerate(step) for source, target in links]
+    for step in reversed(steps):
+        yield [(target, source, [chunk]) for chunk, links in enumerate(step) for source, target in links]
+
+
+def way_up(chunk, members, units):
+    """The links that a chunk takes to the root of its tree, step by step."""
+    head, names = chunk // 2 % members, tree_names(units, chunk % 2)
+    rank = lambda member, unit: (head + member) % members + members * unit  # noqa: E731
+    chain = [[(rank(m, unit), rank(m - 1, unit)) for unit in range(units)] for m in range(members - 1, 0, -1)]
+    levels = [[v for v in range(1, units) if depth(v, units) == d] for d in range(deepest(units), 0, -1)]
+    return chain + [[(rank(0, names[v]), rank(0, names[parent(v, units)])) for v in level] for level in levels]
+
+
+def parent(v, units):
+    """Of a node of a binary tree of which 0 is the root and all odd nodes are leaves."""
+    low = v & -v
+    above = (v ^ low) | 2 * low
+    return above if above < units else v ^ low
+
+
+def depth(v, units):
+    """How far a node is from the root."""
+    return 1 + depth(parent(v, units), units) if v else 0
+
+
+def deepest(units):
+    """Of all nodes."""
+    return max(depth(v, units) for v in range(units))
+
+
+def tree_names(units, is_second):
+    """The units at the nodes of a tree: in the second one, leaves of the first are inner nodes."""
+    return [(units - 1 - v if units % 2 == 0 else (v + 1) % units) if is_second else v for v in range(units)]
+
+
 def direct_all_to_all(radices):
     """Everyone sends at the same distance at the same time."""
     rank_of = ranks_of(radices)
@@ -115,6 +159,11 @@ def binary(per_tier):
     return (2,) * round(math.log2(math.prod(per_tier)))
 
 
+def crossed_tiers(per_tier):
+    """The tiers on which the group has several members, as digits."""
+    return tuple(members for members in per_tier if members > 1)
+
+
 SCHEDULES = {
     "all_gather/ring": (all_gather, whole),
     "all_gather/recursive": (all_gather, binary),
@@ -126,11 +175,15 @@ SCHEDULES = {
     "all_reduce/halving_doubling": (all_reduce, binary),
     "all_reduce/hierarchical": (all_reduce, tuple),
     "all_reduce/recursive_doubling": (swap_everything, binary),
+    "all_reduce/double_tree": (double_tree, crossed_tiers),
     "all_to_all/direct": (direct_all_to_all, tuple),
     "all_to_all/hierarchical": (tiered_all_to_all, tuple),
     "permute/direct": (farthest_shift, tuple),
 }
 """Who sends what: the schedule, and the digits in which it counts the ranks of a group."""
+
+PIPELINED = ("all_reduce/double_tree",)
+"""Those of which all steps run at once, for one piece of each chunk after another."""
 
 
 def groups_of(placement: Placement, axes) -> list[list[int]]:
@@ -151,13 +204,17 @@ def simulated_time_s(key: str, placement: Placement, axes, buffer_bytes: float) 
     schedule, count_in = SCHEDULES[key]
     groups, group = groups_of(placement, axes), placement.group(axes)
     steps = list(schedule(count_in(group.per_tier)))
-    check_outcome(kind, steps, group.size)
-    chunk_bytes = buffer_bytes if kind == "permute" else buffer_bytes / group.size
-    return sum(step_time_s(kind, step, groups, chunk_bytes, placement.cluster) for step in steps)
+    chunks = 2 * group.size if key in PIPELINED else group.size
+    check_outcome(kind, steps, group.size, chunks)
+    chunk_bytes = buffer_bytes if kind == "permute" else buffer_bytes / chunks
+    costs = [step_cost(kind, step, groups, chunk_bytes, placement.cluster) for step in steps]
+    if key in PIPELINED:
+        return sum(latency_s for latency_s, _ in costs) + max(sum((load for _, load in costs), Counter()).values())
+    return sum(latency_s + max(load.values()) for latency_s, load in costs)
 
 
-def step_time_s(kind: str, step, groups, chunk_bytes: float, cluster: Cluster) -> float:
-    """The slowest message start, and the most loaded link: of a device, or shared by a unit of a tier."""
+def step_cost(kind: str, step, groups, chunk_bytes: float, cluster: Cluster) -> tuple[float, Counter]:
+    """The slowest message start, and how long every link is busy: of a device, or shared by a unit of a tier."""
     links = [tier.links[kind] for tier in cluster.tiers]
     capacities = list(itertools.accumulate((tier.size for tier in cluster.tiers), int.__mul__))
     load, latency_s = Counter(), 0.0
@@ -166,7 +223,7 @@ def step_time_s(kind: str, step, groups, chunk_bytes: float, cluster: Cluster) -
             units = capacities[tier - 1] if tier else 1
             load[tier, group[source] // units] += len(chunks) * chunk_bytes / (units * links[tier].bytes_per_s)
             latency_s = max(latency_s, links[tier].latency_s)
-    return latency_s + max(load.values())
+    return latency_s, load
 
 
 def crossed(source: int, target: int, capacities) -> list[int]:
@@ -175,10 +232,10 @@ def crossed(source: int, target: int, capacities) -> list[int]:
     return [0, *left]
 
 
-def check_outcome(kind: str, steps, size: int) -> None:
+def check_outcome(kind: str, steps, size: int, count: int) -> None:
     """Move the chunks; each is held as the set of ranks whose contribution is in it."""
     everyone = frozenset(range(size))
-    held = [dict(start) for start in START[kind](size)]
+    held = [dict(start) for start in START[kind](size, count)]
     moves = kind in ("all_to_all", "permute", "reduce_scatter")
     for step in steps:
         arriving = [(t, chunk, held[s][chunk]) for s, t, chunks in step for chunk in chunks]
@@ -188,7 +245,7 @@ def check_outcome(kind: str, steps, size: int) -> None:
         for target, chunk, parts in arriving:
             held[target][chunk] = merged(held[target].get(chunk, frozenset()), parts, everyone)
     for rank in range(size):
-        assert KEPT[kind](held[rank], rank, size), f"{kind}: rank {rank} of {size} ends with {held[rank]}"
+        assert KEPT[kind](held[rank], rank, size, count), f"{kind}: rank {rank} of {size} ends with {held[rank]}"
 
 
 def merged(mine: frozenset, arriving: frozenset, everyone: frozenset) -> frozenset:
@@ -199,12 +256,12 @@ def merged(mine: frozenset, arriving: frozenset, everyone: frozenset) -> frozens
     return mine | arriving
 
 
-def _own(size):
+def _own(size, _):
     return [{rank: frozenset(range(size))} for rank in range(size)]
 
 
-def _unreduced(size):
-    return [{chunk: frozenset({rank}) for chunk in range(size)} for rank in range(size)]
+def _unreduced(size, chunks):
+    return [{chunk: frozenset({rank}) for chunk in range(chunks)} for rank in range(size)]
 
 
 START = {
@@ -212,19 +269,19 @@ START = {
     "permute": _own,
     "reduce_scatter": _unreduced,
     "all_reduce": _unreduced,
-    "all_to_all": lambda n: [{(rank, target): frozenset({rank}) for target in range(n)} for rank in range(n)],
+    "all_to_all": lambda n, _: [{(rank, target): frozenset({rank}) for target in range(n)} for rank in range(n)],
 }
 
 
-def _all_of_all(held, rank, size):
-    return held == {chunk: frozenset(range(size)) for chunk in range(size)}
+def _all_of_all(held, rank, size, chunks):
+    return held == {chunk: frozenset(range(size)) for chunk in range(chunks)}
 
 
 KEPT = {
     "all_gather": _all_of_all,
     "all_reduce": _all_of_all,
-    "reduce_scatter": lambda held, rank, size: held == {rank: frozenset(range(size))},
-    "all_to_all": lambda held, rank, size: held == {(source, rank): frozenset({source}) for source in range(size)},
-    "permute": lambda held, rank, size: len(held) == 1 and rank not in held,
+    "reduce_scatter": lambda held, rank, size, _: held == {rank: frozenset(range(size))},
+    "all_to_all": lambda held, rank, size, _: held == {(source, rank): frozenset({source}) for source in range(size)},
+    "permute": lambda held, rank, size, _: len(held) == 1 and rank not in held,
 }
 """Whether a rank ends with what the collective promises."""

@@ -17,7 +17,7 @@ from swplan.costmodel import (
     algorithm_times_s,
     collective_time_s,
 )
-from swplan.costmodel.collectives import ALGORITHMS
+from swplan.costmodel.algorithms import ALGORITHMS
 
 from .simulator import SCHEDULES, simulated_time_s
 
@@ -87,10 +87,11 @@ def test_an_axis_cut_by_a_tier_is_never_priced_too_low(key, sizes, build):
         assert math.isinf(priced) or simulated_time_s(key, placement, axes, 1e6) <= priced * (1 + 1e-9)
 
 
-def test_every_algorithm_has_a_schedule_and_applies_somewhere():
+def test_every_algorithm_has_a_schedule_and_applies_somewhere(build):
     assert set(SCHEDULES) == set(ALGORITHMS)
+    cluster = build(16, 4, 2, (16,)).cluster
     for kind in COLLECTIVES:
-        times = algorithm_times_s(kind, Group(per_tier=(4, 8)), 1e6, SUNWAY)
+        times = algorithm_times_s(kind, Group(per_tier=(4, 8, 1)), 1e6, cluster)
         assert all(math.isfinite(time) for time in times.values())
 
 
@@ -160,6 +161,15 @@ def test_the_index_names_the_cheapest_algorithm(kind, group, buffer_bytes):
 def test_short_buffers_take_few_steps_and_long_ones_few_bytes():
     _, indices = collective_time_s("all_reduce", Group(per_tier=(256, 1)), np.array([8, 1e10]), SUNWAY)
     assert [algorithm_names("all_reduce")[index] for index in indices] == ["recursive_doubling", "halving_doubling"]
+
+
+@pytest.mark.parametrize("nodes", range(2, 9))
+def test_trees_beat_rings_where_two_nodes_share_the_network(nodes):
+    """Between two nodes a ring sends nearly twice the buffer, trees once; among many both send it twice."""
+    cluster = Cluster.parse(f"a100-80g-sxm:gpus={8 * nodes}").replace({"network.fabric.bytes_per_s": 11.3e9})
+    times = algorithm_times_s("all_reduce", Group(per_tier=(8, nodes)), 1e10, cluster)
+    assert (times["double_tree"] < times["ring"]) == (nodes < 4)
+    assert times["double_tree"] == pytest.approx(min(nodes, 4) / 2 * 1e10 / (8 * 11.3e9), rel=1e-3)
 
 
 def test_a_measured_latency_of_one_kind_changes_that_kind_only():
