@@ -80,6 +80,7 @@ class Op:
       cond:  operands = (branch index,); a region a branch, without inputs.
     `handle` is what `runtime/` binds (a jax Primitive); it is opaque here.
     `trips` is the trip count; None where it cannot be known, which makes every price a lower bound.
+    `whole` are the shapes of (operands, results) of which `params` speak, where this op does a part of a larger one.
     """
 
     primitive: str
@@ -94,6 +95,7 @@ class Op:
     regions: tuple[Region, ...] = ()
     carries: int = 0
     trips: int | None = 1
+    whole: tuple[tuple[Aval, ...], tuple[Aval, ...]] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

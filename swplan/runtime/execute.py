@@ -59,12 +59,11 @@ class _Interpreter:
 
     def compute(self, op: Compute, operands: list[Any]) -> list[Any]:
         inner = op.op
-        spec = OpSpec(
-            inner.primitive,
-            inner.params,
+        reads, writes = inner.whole or (
             tuple(self.avals[v] for v in inner.operands),
             tuple(self.avals[v] for v in inner.results),
         )
+        spec = OpSpec(inner.primitive, inner.params, reads, writes)
         shapes = tuple(self.program.values[v].aval.shape for v in op.results)
         local = Local(
             operands=tuple(self.program.values[v].aval.shape for v in op.operands),

@@ -1,0 +1,262 @@
+"""What of a step runs on one micro-batch at a time: layouts along time, by the rules that split ops over devices.
+
+Micro-batches are an axis in time: along it a value is whole (the same for all of them), split at a dim, or a sum that
+is complete only after the last one. The same rules that say how a mesh axis passes through an op say so for this one,
+so nothing is assumed of losses or gradients: a mean over the batch is a sum of its parts divided by all. What no rule
+lets run in parts waits until after the loop. Building the loop is the work of `passes/microbatch.py`.
+
+The micro-batch t holds the elements t, t + parts, ... of a split dim, so that a batch split over devices need not move.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from swplan.ir.graph import Aval, Graph, Op, Region, reads
+from swplan.ir.layout import REPLICATED, SUM
+from swplan.ir.rule import Rule
+from swplan.ir.strategy import NOTHING, operand_layout, result_layout, strategies
+
+AFTER = -9
+"""The state of what is known only after the last micro-batch; others are entries of a layout."""
+POSITIONAL = {"iota", "random_bits"}
+"""Ops whose result depends on where in the whole array it stands."""
+
+
+class NotInParts(Exception):
+    """Raised where the rules do not let something run on one micro-batch at a time."""
+
+
+@dataclass(slots=True)
+class Timewise:
+    """Runs ops of a graph on one micro-batch, symbolically: `state` and `local` of every value that it met.
+
+    Attributes:
+      graph: the whole program.
+      parts: how many micro-batches.
+      avals: those of the graph, and those of parts after them.
+      taken: (value, dim) -> the part of a value from outside the loop.
+    """
+
+    graph: Graph
+    parts: int
+    avals: list[Aval]
+    state: dict[int, int] = field(default_factory=dict)
+    local: dict[int, int] = field(default_factory=dict)
+    taken: dict[tuple[int, int], int] = field(default_factory=dict)
+    origin: dict[int, int] = field(default_factory=dict)
+    made: dict[int, Op] = field(default_factory=dict)
+    inner: set[int] = field(default_factory=set)
+    scopes: list[dict[tuple[int, int], int]] = field(default_factory=lambda: [{}])
+    rules: dict[tuple[int, int], Rule] = field(default_factory=dict)
+
+    def of(self, value: int) -> int:
+        """The state of a value; constants and what was not met are whole."""
+        return self.state.get(value, REPLICATED)
+
+    def part(self, value: int, state: int) -> int:
+        """A new value: the part of `value` in this state. What is whole stays as it is."""
+        self.state[value] = state
+        if state == REPLICATED:
+            return value
+        aval = self.graph.avals[value]
+        shape = tuple(n // self.parts if dim == state else n for dim, n in enumerate(aval.shape))
+        self.local[value] = self.fresh(Aval(shape, aval.dtype), value)
+        return self.local[value]
+
+    def fresh(self, aval: Aval, origin: int) -> int:
+        """A new value that is a part, or a form, of an old one."""
+        self.avals.append(aval)
+        self.origin[len(self.avals) - 1] = origin
+        return len(self.avals) - 1
+
+    def op(self, op: Op, ops: list[Op]) -> None:
+        """Adds what one micro-batch does of an op that does not read what is known only after all.
+
+        Raises:
+          NotInParts: no rule lets it run so.
+        """
+        states = [self.of(v) for v in reads(op)]
+        if all(state == REPLICATED for state in states):
+            self._whole(op, ops)
+        elif op.kind == "scan":
+            self._scan(op, ops)
+        elif op.kind == "op":
+            self._split(op, self._entry(op), ops)
+        else:
+            raise NotInParts(f"{op.primitive} at {op.source}")
+
+    def forget(self, ops: Sequence[Op]) -> None:
+        """Takes back parts of whole values that were made for what then could not run in parts."""
+        lost = {v for op in ops for v in op.results}
+        self.scopes[-1] = {key: v for key, v in self.scopes[-1].items() if v not in lost} if lost else self.scopes[-1]
+
+    def _whole(self, op: Op, ops: list[Op]) -> None:
+        ops.append(op)
+        if op.primitive == "broadcast_in_dim":
+            self.made[op.results[0]] = op
+
+    def _entry(self, op: Op) -> int:
+        """The strategy along time that takes the operands as they are, or slices of what is whole."""
+        fitting = [entry for (entry,) in strategies(op.rule, (self.parts,)) if self._takes(op, entry)]
+        if not fitting:
+            raise NotInParts(f"{op.primitive} at {op.source}")
+        return max(fitting, key=lambda entry: entry >= 0)
+
+    def _takes(self, op: Op, entry: int) -> bool:
+        if entry == NOTHING or (entry >= 0 and _depends_on_place(op, entry)) or self._counts_base(op, entry):
+            return False
+        results = [result_layout(op.rule, out, (entry,))[0] for out in range(len(op.results))]
+        if any(state < SUM for state in results):
+            return False
+        needs = [operand_layout(op.rule, slot, (entry,))[0] for slot in range(len(op.operands))]
+        return all(
+            need == self.of(v) or (self.of(v) == REPLICATED and (need >= 0 or (need == SUM and self.is_zero(v))))
+            for need, v in zip(needs, op.operands, strict=True)
+        )
+
+    def _counts_base(self, op: Op, entry: int) -> bool:
+        """Whether every micro-batch would add the operand of a scatter once more."""
+        adds = op.primitive.startswith("scatter") and entry >= 0 and op.rule.factors[entry].kind == "sum"
+        return adds and self.of(op.operands[0]) == REPLICATED and not self.is_zero(op.operands[0])
+
+    def is_zero(self, value: int) -> bool:
+        """Whether a value is known to be zero everywhere: then it is the sum of its parts, each zero."""
+        if value in self.made:
+            value = self.made[value].operands[0]
+        held = self.graph.constants.get(value)
+        return held is not None and getattr(held, "shape", ()) == () and not held
+
+    def _split(self, op: Op, entry: int, ops: list[Op]) -> None:
+        operands = tuple(
+            self.read(v, operand_layout(op.rule, slot, (entry,))[0], ops) for slot, v in enumerate(op.operands)
+        )
+        results = tuple(self.part(v, result_layout(op.rule, out, (entry,))[0]) for out, v in enumerate(op.results))
+        ops.append(self.smaller(op, entry, operands, results))
+
+    def smaller(self, op: Op, entry: int, operands: tuple[int, ...], results: tuple[int, ...]) -> Op:
+        """The op on one micro-batch; it remembers the shapes of the whole, which its parameters speak of."""
+        key = (id(op.rule), entry)
+        if key not in self.rules:
+            factors = tuple(
+                replace(factor, size=factor.size // self.parts) if i == entry else factor
+                for i, factor in enumerate(op.rule.factors)
+            )
+            self.rules[key] = replace(op.rule, factors=factors)
+        whole = op.whole or (
+            tuple(self.graph.avals[v] for v in op.operands),
+            tuple(self.graph.avals[v] for v in op.results),
+        )
+        return replace(op, operands=operands, results=results, rule=self.rules[key], whole=whole)
+
+    def read(self, value: int, need: int, ops: list[Op]) -> int:
+        """The part of a value that an op needs."""
+        if self.of(value) != REPLICATED:
+            return self.local[value]
+        return value if need < 0 else self.slice_of(value, need, ops)
+
+    def slice_of(self, value: int, dim: int, ops: list[Op]) -> int:
+        """The part of a whole value: a smaller broadcast, or a slice that the loop takes."""
+        found = next((scope[value, dim] for scope in self.scopes if (value, dim) in scope), None)
+        if found is not None:
+            return found
+        op = self.made.get(value)
+        entry = op.rule.results[0][dim][0] if op is not None and op.rule.results[0][dim] else NOTHING
+        if op is not None and entry != NOTHING and operand_layout(op.rule, 0, (entry,))[0] == REPLICATED:
+            result = self._slice(value, dim)
+            ops.append(self.smaller(op, entry, op.operands, (result,)))
+            self.scopes[-1][value, dim] = result
+            return result
+        if value in self.inner:
+            raise NotInParts(f"a slice of {self.graph.avals[value]} inside of a loop")
+        if (value, dim) not in self.taken:
+            self.taken[value, dim] = self._slice(value, dim)
+        return self.taken[value, dim]
+
+    def _slice(self, value: int, dim: int) -> int:
+        aval = self.graph.avals[value]
+        if aval.shape[dim] % self.parts:
+            raise NotInParts(f"dim {dim} of {aval}")
+        shape = (*aval.shape[:dim], aval.shape[dim] // self.parts, *aval.shape[dim + 1 :])
+        return self.fresh(Aval(shape, aval.dtype), value)
+
+    def _scan(self, op: Op, ops: list[Op]) -> None:
+        """A loop over layers and the like: carries may turn out to be split or sums, so it is tried until they agree."""
+        (body,), states = op.regions, [self.of(v) for v in op.operands]
+        slices = [_unstacked(state) for state in states[op.carries :]]
+        carries = states[: op.carries]
+        for _ in range(len(carries) + 1):
+            trial = self._trial()
+            inside, leaving = trial._body(body, carries + slices)
+            if leaving[: op.carries] == carries:
+                break
+            carries = [_agreed(a, b) for a, b in zip(carries, leaving[: op.carries], strict=True)]
+        else:
+            raise NotInParts(f"the loop at {op.source}")
+        self._adopt(trial)
+        entering = [*carries, *states[op.carries :]]
+        operands = tuple(self._enter(v, state, ops) for v, state in zip(op.operands, entering, strict=True))
+        results = tuple(
+            self.part(v, state if i < op.carries or state < 0 else state + 1)
+            for i, (v, state) in enumerate(zip(op.results, leaving, strict=True))
+        )
+        ops.append(replace(op, operands=operands, results=results, regions=(inside,)))
+
+    def _enter(self, value: int, state: int, ops: list[Op]) -> int:
+        if self.of(value) == REPLICATED and state == SUM and not self.is_zero(value):
+            raise NotInParts(f"{self.graph.avals[value]} starts a sum")
+        return self.read(value, state, ops)
+
+    def _body(self, body: Region, states: Sequence[int]) -> tuple[Region, list[int]]:
+        inputs = tuple(self.part(v, state) for v, state in zip(body.inputs, states, strict=True))
+        self.inner.update(body.inputs)
+        self.scopes.append({})
+        ops: list[Op] = []
+        for op in body.ops:
+            self.inner.update(op.results)
+            self.op(op, ops)
+        self.scopes.pop()
+        outputs = tuple(v if self.of(v) == REPLICATED else self.local[v] for v in body.outputs)
+        return Region(inputs, outputs, tuple(ops)), [self.of(v) for v in body.outputs]
+
+    def _trial(self) -> Timewise:
+        """A copy in which a loop can be tried; only the list of avals and the rules are shared."""
+        scopes = [dict(scope) for scope in self.scopes]
+        copies = {
+            name: type(getattr(self, name))(getattr(self, name))
+            for name in ("state", "local", "taken", "origin", "made", "inner")
+        }
+        return replace(self, scopes=scopes, **copies)
+
+    def _adopt(self, trial: Timewise) -> None:
+        for name in ("state", "local", "taken", "origin", "made", "inner"):
+            setattr(self, name, getattr(trial, name))
+
+
+def _depends_on_place(op: Op, entry: int) -> bool:
+    """Whether the part of an op along a factor must know which part it is."""
+    name = op.rule.factors[entry].name
+    return op.primitive in POSITIONAL or (op.primitive.startswith(("gather", "scatter")) and name.startswith("p"))
+
+
+def _unstacked(state: int) -> int:
+    """The state of a slice of what a loop goes over."""
+    if state == 0:
+        raise NotInParts("a loop over the batch")
+    return state - 1 if state > 0 else state
+
+
+def _agreed(before: int, after: int) -> int:
+    """What a carry is that enters in one state and leaves in another."""
+    if before != REPLICATED and after != before:
+        raise NotInParts("a carry changes how it depends on the batch")
+    return after
+
+
+def batch_states(graph: Graph, parts: int) -> Mapping[int, int]:
+    """Inputs that are split along time: those of the batch whose first dim is the one that most of them have."""
+    batch = [v for v in graph.top.inputs if graph.role(v) == "batch" and graph.avals[v].shape]
+    extents = [graph.avals[v].shape[0] for v in batch]
+    common = max(set(extents), key=lambda n: (extents.count(n), n), default=0)
+    return {v: 0 for v in batch if graph.avals[v].shape[0] == common and common % parts == 0}
