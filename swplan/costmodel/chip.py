@@ -121,6 +121,14 @@ class Chip:
         return {precision: other for precision, other in used.items() if other != precision}
 
     @property
+    def attention_efficiency(self) -> float:
+        """Share of the peak that the products of a fused attention reach, softmax and both passes included.
+
+        0 where it is not known: then each product is priced alone, and the softmax between them on top.
+        """
+        return _value(self.numbers, "compute.attention_efficiency")
+
+    @property
     def storage_s(self) -> float:
         """Seconds until the data of a step has been read, whose few bytes do not count."""
         return _value(self.numbers, "storage.latency_s")

@@ -72,6 +72,9 @@ def breakdown(work: Work, chip: Chip) -> Breakdown:
 
 def _matmul_s(matmul: Matmul, chip: Chip) -> Count:
     """Flops over the rate that a large matmul reaches; in floats from the start, since arrays of int64 can overflow."""
+    if matmul.fused and chip.attention_efficiency:
+        rate = chip.flops_per_s[matmul.precision] * chip.attention_efficiency
+        return 2.0 * matmul.batch * matmul.m * matmul.n * matmul.k * matmul.count / rate
     rate = chip.flops_per_s[matmul.precision] * chip.matmul_efficiency[matmul.precision]
     if chip.tiling is None:
         return 2.0 * matmul.batch * matmul.m * matmul.n * matmul.k * matmul.count / rate

@@ -139,6 +139,7 @@ _COMPUTE = {
     "matmul_edge": Key("elements lost", 9.0, "what a tile loses to reading its operands, along a side"),
     "matmul_depth": Key("elements lost", 120.0, "what a tile loses to filling its pipeline, along k"),
     "matmul_misaligned": Key("ratio", 0.5, "share of the rate where a dim of a product is no multiple of 8"),
+    "attention_efficiency": Key("ratio", 0.5, "share of the peak that fused attention reaches in a training step"),
     "row_bytes": Key("byte", 131072, "longest row of a tensor that a kernel holds in local memory, as softmax does"),
     "local_bytes": Key(
         "byte", 16_000_000, "memory of a unit into which programs bring operands, where there is no cache"

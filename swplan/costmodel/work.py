@@ -23,6 +23,7 @@ class Matmul:
     """`count` separate products, each of `batch` matrices `[m, k]` times `[k, n]`.
 
     `batch` belongs to one call, `count` repeats the call: what a size does to efficiency does not depend on `count`.
+    `fused`: it is part of a kernel of several products that keeps what lies between them on chip (attention).
     """
 
     batch: Count = 1
@@ -31,6 +32,7 @@ class Matmul:
     k: Count
     precision: str
     count: Count = 1
+    fused: bool = False
 
     @property
     def flops(self) -> Count:

@@ -20,12 +20,13 @@ from swplan.costmodel.network import Group
 from swplan.costmodel.work import Work
 from swplan.estimate.batch import PIPE, Batch
 from swplan.estimate.groups import members_per_tier
+from swplan.estimate.kernels import work_of
 from swplan.estimate.pricing import Cause, Prices, runs
 from swplan.estimate.result import Exchange, MeshAxis, OpPrice
 from swplan.estimate.rows import MICRO, MoveRow, OpRow, Place
 from swplan.estimate.schedule import border_bytes
 from swplan.ir.device import Compute, walk_device
-from swplan.search.pricing import op_work, split_by
+from swplan.search.pricing import split_by
 
 LOCAL = ("slice", "mask")
 """Steps of a resharding for which devices exchange nothing."""
@@ -137,7 +138,7 @@ def _add(totals: dict, detail: Detail, row: OpRow | MoveRow, work: Work, key: tu
 def _work(detail: Detail, row: OpRow) -> Work:
     rows = detail.prices.rows
     split = split_by(row.op.rule, row.split, detail.prices.sizes(detail.batch, row.place.rate == MICRO))
-    return op_work(row.op, rows.template.graph, split, rows.template.fused)
+    return work_of(row, rows, split)
 
 
 def _number(value: float | np.ndarray) -> float:

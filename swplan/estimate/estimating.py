@@ -103,7 +103,8 @@ class Estimator:
         if kind not in self._rows:
             made = template(self.subject, strategy, self.known.get(kind))
             self.known.setdefault(kind, made.choices)
-            rows = again(rows_of(made), strategy)
+            is_rated = self.cluster.chip.attention_efficiency > 0
+            rows = again(rows_of(made), strategy, is_rated)
             check_splits(rows, strategy)
             self._rows[kind] = sort_rows(rows), moments_of(rows, strategy)
         return self._rows[kind]

@@ -22,6 +22,9 @@ from swplan.passes.lowering import lower
 from swplan.passes.memory import temporaries_of
 from swplan.passes.xla import XLA_0_10
 
+STATE = frozenset({"data", "context"})
+"""Axes that split state, not what an op computes."""
+
 
 class Kind(NamedTuple):
     """What buffers have in common: their role, the axes that divide them, and whether micro-batches and stages do.
@@ -97,14 +100,14 @@ def _kept(rows: Rows, strategy: Strategy, origin: int, is_stack: bool) -> float:
 
 
 def _accumulators(rows: Rows, strategy: Strategy) -> Iterator[tuple[Kind, float]]:
-    """Where gradients of several micro-batches are summed: whole along the data axis, but from ZeRO-2 on."""
+    """Where gradients of several micro-batches are summed: whole along the axes of state, but from ZeRO-2 on."""
     template = rows.template
     program, graph = template.program, template.graph
     for value, local in zip(graph.top.inputs, program.top.inputs, strict=True):
         if graph.role(value) == "parameter":
             layout = program.values[local].layout
-            axes = {axis for axis, entry in zip(template.axes, layout, strict=True) if entry >= 0} - {"data"}
-            axes |= {"data"} if strategy.zero >= 2 else set()
+            split = {axis for axis, entry in zip(template.axes, layout, strict=True) if entry >= 0}
+            axes = split | {"data"} if strategy.zero >= 2 else split - STATE
             yield Kind("gradient", frozenset(axes), False, local in rows.stacked, 1.0), 4.0 * graph.avals[value].size
 
 

@@ -19,9 +19,10 @@ from swplan.costmodel.compute import time_s
 from swplan.costmodel.work import Count, Matmul, Work
 from swplan.estimate.batch import PIPE, Batch, distinct, parts_of
 from swplan.estimate.groups import lines_of, members_per_tier
+from swplan.estimate.kernels import work_of
 from swplan.estimate.rows import GATHER, MICRO, MoveRow, OpRow, Place, Rows
 from swplan.ir.layout import Layout
-from swplan.search.pricing import Split, op_work, split_by
+from swplan.search.pricing import Split, split_by
 
 
 class Cause(NamedTuple):
@@ -154,7 +155,8 @@ def _stacked(works: Sequence[Work], count: int) -> Work:
 
 def _product(works: Sequence[Work], number: Callable[[Callable[[Work], Count]], np.ndarray]) -> Matmul:
     sides = {side: number(lambda work, side=side: getattr(work.matmuls[0], side)) for side in ("batch", "m", "n", "k")}
-    return Matmul(**sides, precision=works[0].matmuls[0].precision)
+    first = works[0].matmuls[0]
+    return Matmul(**sides, precision=first.precision, fused=first.fused)
 
 
 def _launches(row: OpRow, rows: Rows) -> int:
@@ -180,7 +182,7 @@ def _group(row: OpRow, axes: tuple[str, ...]) -> tuple[Cause, frozenset[str], bo
 
 def _whole_work(row: OpRow, rows: Rows) -> Work:
     whole = split_by(row.op.rule, row.split, [np.array([1])] * len(rows.template.axes))
-    return op_work(row.op, rows.template.graph, whole, rows.template.fused)
+    return work_of(row, rows, whole)
 
 
 def _cause(place: Place, axis: str) -> Cause:
@@ -202,17 +204,16 @@ def seconds_of(made: Prices, batch: Batch, cluster: Cluster) -> Seconds:
 
 def _op_seconds(made: Prices, batch: Batch) -> Iterator[tuple[OpRow, np.ndarray]]:
     """Seconds of one run [S] of each op that has a part of its own; those whose work is of one sort together."""
-    template = made.rows.template
     for is_batch in (False, True):
         sizes = made.sizes(batch, is_batch)
         first, which = distinct([*sizes, np.zeros(batch.count)])
         small = [size[first] for size in sizes]
-        sorts: dict[str, list[tuple[OpRow, Work]]] = defaultdict(list)
+        sorts: dict[tuple[str, bool], list[tuple[OpRow, Work]]] = defaultdict(list)
         for row in made.sorted.mixed:
             if (row.place.rate == MICRO) == is_batch:
                 split = split_by(row.op.rule, row.split, small)
-                work = op_work(row.op, template.graph, split, template.fused)
-                sorts[work.matmuls[0].precision if work.matmuls else ""].append((row, work))
+                work = work_of(row, made.rows, split)
+                sorts[work.matmuls[0].precision if work.matmuls else "", row.is_inside].append((row, work))
         for found in sorts.values():
             seconds = time_s(_stacked([work for _, work in found], len(first)), made.chip)
             yield from ((row, own[which]) for (row, _), own in zip(found, seconds, strict=True))

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from swplan.estimate.capacity import scaled
+from swplan.estimate.kernels import in_kernels
 from swplan.estimate.rows import MICRO, MoveRow, OpRow, Rows
 from swplan.estimate.strategy import Strategy
 
@@ -15,13 +16,19 @@ CAUSAL = 0.5
 """Share of the scores that a causal mask leaves, of which a fused kernel skips the rest block by block."""
 
 
-def again(rows: Rows, strategy: Strategy) -> Rows:
-    """The rows of a step under a strategy's choice of what to recompute."""
+def again(rows: Rows, strategy: Strategy, is_rated: bool = False) -> Rows:
+    """The rows of a step under a strategy's choice of what to recompute.
+
+    Args:
+        rows: as written.
+        strategy: what to recompute, and whether attention is fused.
+        is_rated: whether the chip states how fast a fused attention is as a whole.
+    """
     if strategy.capacity:
         rows = scaled(rows, strategy.capacity)
     ops, moves = list(rows.ops), rows.moves
     if strategy.attention == "fused":
-        ops = [_skipping(row, rows) for row in ops]
+        ops = [_skipping(row, rows) for row in (in_kernels(ops) if is_rated else ops)]
     if strategy.recompute == "full":
         added = [row for row in ops if _in_layers(row)]
         moves = (*moves, *(_later(row) for row in moves if _in_layers(row)))

@@ -37,7 +37,8 @@ class Place(NamedTuple):
 class OpRow:
     """Runs of an op under one strategy; `op` stands for all that are equal.
 
-    `is_core`: it makes or reads scores of attention; `is_again`: it makes scores in the forward pass.
+    `is_core`: it makes or reads scores of attention; `is_again`: it makes scores in the forward pass; `is_inside`: it
+    is a product of a fused attention, which its chip rates as a whole.
     """
 
     op: Op
@@ -46,6 +47,7 @@ class OpRow:
     is_again: bool
     is_core: bool
     count: float
+    is_inside: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -86,9 +86,13 @@ def _torchtitan(row: Row, setup: Setup) -> None:
 
 
 def _titan_pipeline(row: Row, setup: Setup) -> None:
-    """As many micro-batches as stages (the default of `pipeline_parallel_microbatches`), two chunks if interleaved."""
+    """As many micro-batches as pipeline ranks, two chunks if interleaved.
+
+    The default of `pipeline_parallel_microbatches` at the end of 2024 is `pipeline_parallel_degree`
+    (torchtitan/parallelisms/pipelining_utils.py, build_pipeline_schedule); stages of all ranks count only since 2025.
+    """
     chunks = 2 if "int1f1b" in row["id"] else 1
-    stages = setup.degrees["pipe"] * chunks
+    stages = setup.degrees["pipe"]
     setup.options |= {"zero": 1, "overlap": ("data", "model_half")}
     if chunks > 1:
         setup.options["interleave"] = chunks

@@ -24,6 +24,7 @@ PROGRAMS = {
 CLUSTERS = {
     "sw26010pro": "sw26010pro:nodes=8,nodes_per_supernode=4",
     "a100-80g-sxm": "a100-80g-sxm:gpus=8,gpus_per_node=4",
+    "h100-sxm": "h100-sxm:gpus=8,gpus_per_node=4",
     "host": "host:devices=8",
 }
 

@@ -251,3 +251,10 @@ def test_a_folder_is_no_table(tmp_path):
 def test_a_table_without_rows(tmp_path):
     (tmp_path / "a.csv").write_text("id,use,chip,n_chips,model\n")
     assert cases_of(tmp_path / "a.csv") == ([], [])
+
+
+@pytest.mark.parametrize(("schedule", "chunks"), [("1f1b", 1), ("int1f1b", 2)])
+def test_pipelines_of_torchtitan_have_as_many_micro_batches_as_ranks(schedule, chunks):
+    changes = {"id": f"tt-x-{schedule}", "pp": "4", "mbs": "16", "gbs": "", "fsdp": "16"}
+    strategy = one(NAMED_ROW, **changes)[0].run.strategy
+    assert (strategy.micro_batches, strategy.interleave) == (4, chunks)
