@@ -30,12 +30,13 @@ class DeviceValue:
 
 @dataclass(frozen=True, slots=True)
 class Compute:
-    """An op on local operands."""
+    """An op on local operands; `after` is a local value that must be there before it runs."""
 
     op: Op
     strategy: Strategy
     operands: tuple[int, ...]
     results: tuple[int, ...]
+    after: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

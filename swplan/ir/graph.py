@@ -81,6 +81,7 @@ class Op:
     `handle` is what `runtime/` binds (a jax Primitive); it is opaque here.
     `trips` is the trip count; None where it cannot be known, which makes every price a lower bound.
     `whole` are the shapes of (operands, results) of which `params` speak, where this op does a part of a larger one.
+    `after` is a value that must be there before this op runs, whatever a device holds of it.
     """
 
     primitive: str
@@ -96,6 +97,7 @@ class Op:
     carries: int = 0
     trips: int | None = 1
     whole: tuple[tuple[Aval, ...], tuple[Aval, ...]] | None = None
+    after: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,7 +140,7 @@ def free_values(region: Region) -> set[int]:
     defined: set[int] = set(region.inputs)
     used: set[int] = set(region.outputs)
     for op in region.ops:
-        used.update(op.operands)
+        used.update(op.operands if op.after is None else (*op.operands, op.after))
         for body in op.regions:
             used |= free_values(body)
         defined.update(op.results)
@@ -148,4 +150,4 @@ def free_values(region: Region) -> set[int]:
 def reads(op: Op) -> tuple[int, ...]:
     """All values that an op reads, those that its regions take from outside included."""
     extra = sorted(set().union(*map(free_values, op.regions)) - set(op.operands)) if op.regions else []
-    return (*op.operands, *extra)
+    return (*op.operands, *extra) if op.after is None else (*op.operands, *extra, op.after)

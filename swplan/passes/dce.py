@@ -21,7 +21,7 @@ def _live_region(region: Region, live: set[int]) -> Region:
         if live.isdisjoint(op.results):
             continue
         op = LIVE[op.kind](op, live)
-        live.update(op.operands)
+        live.update(op.operands if op.after is None else (*op.operands, op.after))
         for body in op.regions:
             live |= free_values(body)
         kept.append(op)
@@ -88,7 +88,7 @@ def _needed(region: Region, outputs: set[int]) -> set[int]:
     """Every value that the ops of a region read, and its outputs."""
     needed = set(outputs)
     for op in region.ops:
-        needed.update(op.operands)
+        needed.update(op.operands if op.after is None else (*op.operands, op.after))
         for body in op.regions:
             needed |= free_values(body)
     return needed

@@ -121,9 +121,13 @@ class _Partitioner:
         results = tuple(
             self.define(value, result_layout(op.rule, out, strategy)) for out, value in enumerate(op.results)
         )
-        self.scope.ops.append(Compute(op, strategy, operands, results))
+        self.scope.ops.append(Compute(op, strategy, operands, results, self._present(op.after)))
         if op.primitive in ("broadcast_in_dim", "iota") and all(map(self._is_scalar_constant, op.operands)):
             self.made[op.results[0]] = op
+
+    def _present(self, value: int | None) -> int | None:
+        """What a device holds of a value as it was made."""
+        return None if value is None else self.homes[value].versions[self.homes[value].base]
 
     def _is_scalar_constant(self, value: int) -> bool:
         return value in self.graph.constants and not self.graph.avals[value].shape
@@ -201,6 +205,7 @@ def _pruned(region: DeviceRegion, needed: set[int]) -> DeviceRegion:
         elif needed.isdisjoint(op.results):
             continue
         needed.update(op.operands)
+        needed.update(() if getattr(op, "after", None) is None else (op.after,))
         kept.append(op)
     return replace(region, ops=tuple(reversed(kept)))
 

@@ -148,7 +148,8 @@ class Timewise:
             tuple(self.graph.avals[v] for v in op.operands),
             tuple(self.graph.avals[v] for v in op.results),
         )
-        return replace(op, operands=operands, results=results, rule=self.rules[key], whole=whole)
+        after = None if op.after is None else self.local.get(op.after, op.after)
+        return replace(op, operands=operands, results=results, rule=self.rules[key], whole=whole, after=after)
 
     def read(self, value: int, need: int, ops: list[Op]) -> int:
         """The part of a value that an op needs."""
