@@ -100,9 +100,9 @@ def sort_rows(rows: Rows) -> Sorted:
     groups: dict[tuple[Cause, frozenset[str], bool], int] = {}
     uniform, mixed, issued = [], [], defaultdict(float)
     for move in rows.moves:
-        issued[_cause(move.place, _axis_of(move, axes))] += move.count
+        issued[cause_of(move.place, _axis_of(move, axes))] += move.count
     for row in rows.ops:
-        issued[_cause(row.place, "")] += _launches(row, rows) * row.count
+        issued[cause_of(row.place, "")] += launches(row, rows) * row.count
         split = split_by(row.op.rule, row.split, [np.array([2 + 2 * a]) for a in range(len(axes))])
         if _is_uniform(row, split, rows):
             uniform.append((groups.setdefault(_group(row, axes), len(groups)), _whole_work(row, rows), row.count))
@@ -159,7 +159,7 @@ def _product(works: Sequence[Work], number: Callable[[Callable[[Work], Count]], 
     return Matmul(**sides, precision=first.precision, fused=first.fused)
 
 
-def _launches(row: OpRow, rows: Rows) -> int:
+def launches(row: OpRow, rows: Rows) -> int:
     """Kernels that one run of an op starts."""
     return int(row.op.rule.work.unit != "free" and any(v not in rows.template.fused for v in row.op.results))
 
@@ -177,7 +177,7 @@ def _is_uniform(row: OpRow, split: Split, rows: Rows) -> bool:
 def _group(row: OpRow, axes: tuple[str, ...]) -> tuple[Cause, frozenset[str], bool]:
     own = frozenset(axis for axis, entry in zip(axes, row.split, strict=True) if entry >= 0)
     own |= {PIPE} if row.place.stacked else frozenset()
-    return _cause(row.place, ""), own, row.place.rate == MICRO
+    return cause_of(row.place, ""), own, row.place.rate == MICRO
 
 
 def _whole_work(row: OpRow, rows: Rows) -> Work:
@@ -185,7 +185,8 @@ def _whole_work(row: OpRow, rows: Rows) -> Work:
     return work_of(row, rows, whole)
 
 
-def _cause(place: Place, axis: str) -> Cause:
+def cause_of(place: Place, axis: str) -> Cause:
+    """What the time of a row at a place is for."""
     return Cause(place.stage, axis, place.layered, place.rate)
 
 
@@ -195,10 +196,10 @@ def seconds_of(made: Prices, batch: Batch, cluster: Cluster) -> Seconds:
     for (cause, axes, is_micro), seconds, launch_s in zip(made.sorted.groups, made.uniform, made.launches, strict=True):
         found[cause] += seconds / parts_of(axes, batch, is_micro) + launch_s
     for row, seconds in _op_seconds(made, batch):
-        found[_cause(row.place, "")] += seconds * row.count / (batch.degree(PIPE) if row.place.stacked else 1)
+        found[cause_of(row.place, "")] += seconds * row.count / (batch.degree(PIPE) if row.place.stacked else 1)
     exchanges = _Exchanges(made, batch, cluster)
     for row in made.rows.moves:
-        found[_cause(row.place, _axis_of(row, made.axes))] += exchanges.seconds(row) * row.count
+        found[cause_of(row.place, _axis_of(row, made.axes))] += exchanges.seconds(row) * row.count
     return found
 
 

@@ -17,6 +17,7 @@ from swplan.estimate.batch import PIPE, Alike, Batch, parts_of
 from swplan.estimate.groups import lines_of, members_per_tier
 from swplan.estimate.pricing import Cause, Prices, Seconds, runs, seconds_of
 from swplan.estimate.rows import GATHER, STEP
+from swplan.estimate.waiting import waits_of
 
 PARTS = (
     "data", "forward", "forward_communication", "backward", "backward_communication", "optimizer", "bubble",
@@ -110,7 +111,7 @@ def step_parts(
         overlap: axes whose exchanges run beside computing.
         eager: whether the host starts every op.
     """
-    plan = _schedule(prices, batch, like, cluster, overlap)
+    plan = _schedule(prices, batch, like, cluster, overlap, eager)
     found: Parts = {part: np.zeros(batch.count) for part in PARTS}
     for stage in ("forward", "backward"):
         found[stage] = plan.work(stage)
@@ -125,14 +126,18 @@ def step_parts(
     return found
 
 
-def _schedule(prices: Prices, batch: Batch, like: Alike, cluster: Cluster, overlap: tuple[str, ...]) -> _Schedule:
+def _schedule(
+    prices: Prices, batch: Batch, like: Alike, cluster: Cluster, overlap: tuple[str, ...], eager: bool
+) -> _Schedule:
     """Prices one of those that are alike, and hands its seconds on to the others."""
     small, which = like
     layers = max(1, prices.rows.layers)
     share = np.ceil(layers / (batch.degree(PIPE) * batch.interleave)) * batch.interleave / layers
+    priced = seconds_of(prices, small, cluster)
+    for cause, waited in (waits_of(prices, small) if eager else {}).items():
+        priced[cause] = priced[cause] + waited
     seconds = {
-        cause: one[which] * runs(cause, batch) * (share if cause.layered else 1.0)
-        for cause, one in seconds_of(prices, small, cluster).items()
+        cause: one[which] * runs(cause, batch) * (share if cause.layered else 1.0) for cause, one in priced.items()
     }
     return _Schedule(prices, batch, seconds, share, transfer_s(prices, small, cluster)[which], overlap)
 

@@ -48,10 +48,23 @@ def _mcore(row: Row, setup: Setup) -> None:
         setup.assume(f"interleaved schedule with {chunks} chunks a stage")
 
 
+RACKS = ("GB200", "GB300")
+
+
 def _mbridge(row: Row, setup: Setup) -> None:
-    """Megatron-Bridge: fused attention, distributed optimizer or full sharding, exchanges beside computing."""
+    """Megatron-Bridge: fused attention, distributed optimizer or full sharding, exchanges beside computing.
+
+    Its recipes (scripts/performance/configs/*/workload_base_configs.py) have CUDA graphs on racks and for gpt-oss, and
+    none for other experts on H100 and B200; `moe_a2a_overlap` where experts of interleaved stages span H100 servers.
+    """
     setup.options |= {"attention": "fused", "overlap": ("data", "model", "pipe"), "launch": "eager"}
     setup.options["zero"] = 3 if row["fsdp"] not in ("", "0") else 1
+    if row["chip"].upper() in RACKS or "oss" in row["model"].lower():
+        setup.options["launch"] = "compiled"
+        setup.assume("CUDA graphs, as in the recipes")
+    if setup.chip.startswith("h") and setup.degrees["expert"] > 8 and "interleave" in setup.options:
+        setup.options["overlap"] += ("expert",)
+        setup.assume("exchanges of experts beside computing, as in the recipes")
     if "fp8" in row["precision"].lower() or "fp4" in row["precision"].lower():
         setup.options["precision"] = "fp8"
     if "fp4" in row["precision"].lower():
