@@ -42,6 +42,7 @@ class Chip:
         issue_s: What the host takes to start one op where a program runs op by op; 0 where it never limits.
         tiling: How products are cut into tiles, if that is known; see `tiling`.
         row_bytes: Longest row of a tensor that a kernel holds in local memory; 0 where compilers fuse no rows.
+        turned_bytes_per_s: What copies reach that reorder dims; 0 where exchanges need none.
         reserved_bytes: Memory that libraries take, whatever the program.
         algorithms: Names of the algorithms of collectives that its library has; all that are known where empty.
         access: Access mode (see `access`) of each class of ops; empty where hardware alone decides.
@@ -64,6 +65,7 @@ class Chip:
     issue_s: float
     tiling: Tiling | None
     row_bytes: int
+    turned_bytes_per_s: float
     reserved_bytes: int
     numbers: Mapping[str, Number]
     algorithms: tuple[str, ...] = ()
@@ -107,6 +109,7 @@ class Chip:
             issue_s=_value(numbers, "compute.issue_s"),
             tiling=Tiling.of(numbers),
             row_bytes=int(_value(numbers, "compute.row_bytes")),
+            turned_bytes_per_s=_value(numbers, "memory.turned_bytes_per_s"),
             reserved_bytes=int(_value(numbers, "memory.reserved_bytes")),
             numbers=MappingProxyType(dict(numbers)),
             algorithms=algorithms,

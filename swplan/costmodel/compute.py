@@ -70,6 +70,29 @@ def breakdown(work: Work, chip: Chip) -> Breakdown:
     )
 
 
+TURNED = ("all_gather", "reduce_scatter")
+"""The exchanges that libraries may do along the first dim only."""
+
+
+def turning_s(kind: str, dim: int, buffer_bytes: Count, members: Count, chip: Chip) -> Count:
+    """Time of the copies around an exchange along an inner dim: the operand with that dim first, the result put back.
+
+    XLA for CPU gathers and scatters blocks that lie together in memory, and copies what does not (openxla/xla: the
+    layouts that it assigns to collectives). 0 on chips that state no `memory.turned_bytes_per_s`.
+
+    Args:
+        kind: Of exchange.
+        dim: That is split or joined.
+        buffer_bytes: Of the larger of operand and result, on one device.
+        members: Of the group.
+        chip: The device.
+    """
+    if kind not in TURNED or dim < 1 or not chip.turned_bytes_per_s:
+        return 0.0
+    read = buffer_bytes + buffer_bytes / members
+    return (2 * read / chip.turned_bytes_per_s + 2 * chip.op_overhead_s) * (members > 1)
+
+
 def _matmul_s(matmul: Matmul, chip: Chip) -> Count:
     """Flops over the rate that a large matmul reaches; in floats from the start, since arrays of int64 can overflow."""
     if matmul.fused and chip.attention_efficiency:

@@ -149,6 +149,7 @@ _COMPUTE = {
 _MEMORY = {
     "bytes": Key("byte", 80_000_000_000, "capacity of main memory", required=True),
     "bytes_per_s": Key("byte/s", 2.5e12, "what long copies reach, counting reads and writes", required=True),
+    "turned_bytes_per_s": Key("byte/s", 1e12, "what copies reach that reorder dims, where exchanges need theirs first"),
     "reserved_bytes": Key("byte", 2_000_000_000, "taken by libraries, whatever the program"),
     "controllers": Key("count", 6, "memory controllers, one beside each group of cores; for `access`"),
     "controller_bytes_per_s": Key("byte/s", 50e9, "peak of one controller"),

@@ -15,7 +15,7 @@ import numpy as np
 
 from swplan.costmodel.cluster import Cluster
 from swplan.costmodel.collectives import algorithm_names, collective_time_s
-from swplan.costmodel.compute import breakdown
+from swplan.costmodel.compute import breakdown, turning_s
 from swplan.costmodel.network import Group
 from swplan.costmodel.work import Work
 from swplan.estimate.batch import PIPE, Batch
@@ -166,13 +166,13 @@ def _lines_text(lines: list[str]) -> str:
 def exchanges_of(detail: Detail) -> tuple[Exchange, ...]:
     """Exchanges with their algorithms, equal ones counted together, dearest first."""
     totals: dict[tuple, list[float]] = defaultdict(lambda: [0.0, 0.0])
-    for kind, axes, stage, size, count in (*_moves(detail), *_handed_on(detail)):
+    for kind, dim, axes, stage, size, count in (*_moves(detail), *_handed_on(detail)):
         group = detail.group(frozenset(axes))
         if group.size > 1 and size > 0:
             seconds, algorithm = collective_time_s(kind, group, size, detail.cluster)
             entry = totals[kind, axes, stage, size, algorithm_names(kind)[algorithm]]
             entry[0] += count
-            entry[1] += count * seconds
+            entry[1] += count * (seconds + turning_s(kind, dim, size, group.size, detail.cluster.chip))
     rows = (_exchange(detail, key, total) for key, total in totals.items())
     return tuple(sorted(rows, key=lambda e: (-e.time_s, e.kind, e.axes, e.bytes)))
 
@@ -193,7 +193,7 @@ def _exchange(detail: Detail, key: tuple, total: list[float]) -> Exchange:
     )
 
 
-Move = tuple[str, tuple[str, ...], str, int, float]
+Move = tuple[str, int, tuple[str, ...], str, int, float]
 
 
 def _moves(detail: Detail) -> Iterator[Move]:
@@ -201,7 +201,7 @@ def _moves(detail: Detail) -> Iterator[Move]:
         if row.step.kind not in LOCAL:
             axes = tuple(detail.axes[axis] for axis in row.step.axes)
             count = row.count * detail.times(row.place)
-            yield row.step.kind, axes, row.place.stage, _move_bytes(detail, row), count
+            yield row.step.kind, row.step.dim, axes, row.place.stage, _move_bytes(detail, row), count
 
 
 def _move_bytes(detail: Detail, row: MoveRow) -> int:
@@ -221,4 +221,4 @@ def _handed_on(detail: Detail) -> Iterator[Move]:
         size = int(border_bytes(detail.prices, detail.batch)[0])
         count = float(detail.batch.interleave[0] * detail.batch.micro[0])
         for stage in ("forward", "backward"):
-            yield "permute", (PIPE,), stage, size, count
+            yield "permute", 0, (PIPE,), stage, size, count

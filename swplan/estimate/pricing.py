@@ -15,7 +15,7 @@ import numpy as np
 
 from swplan.costmodel.chip import Chip
 from swplan.costmodel.cluster import Cluster
-from swplan.costmodel.compute import time_s
+from swplan.costmodel.compute import time_s, turning_s
 from swplan.costmodel.work import Count, Matmul, Work
 from swplan.estimate.batch import PIPE, Batch, distinct, parts_of
 from swplan.estimate.groups import lines_of, members_per_tier
@@ -251,7 +251,10 @@ class _Exchanges:
             work = Work(read_bytes=buffer_bytes, written_bytes=buffer_bytes, launches=1)
             return np.asarray(time_s(work, self.made.chip))
         alpha_s, beta_s_per_byte = self.line(row)
+        own = self.made.sizes(self.batch, is_batch=False)
+        members = np.prod([own[axis] for axis in row.step.axes], axis=0)
         times = (alpha_s + beta_s_per_byte * buffer_bytes).min(axis=0)
+        times = times + turning_s(row.step.kind, row.step.dim, buffer_bytes, members, self.made.chip)
         return np.where(buffer_bytes > 0, times, 0.0)
 
     def degree(self, layout: Layout, sizes: list[np.ndarray]) -> np.ndarray:

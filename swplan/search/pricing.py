@@ -15,7 +15,7 @@ import numpy as np
 
 from swplan.costmodel.cluster import Cluster
 from swplan.costmodel.collectives import collective_time_s
-from swplan.costmodel.compute import time_s
+from swplan.costmodel.compute import TURNED, time_s, turning_s
 from swplan.costmodel.network import Placement
 from swplan.costmodel.work import Matmul, Work
 from swplan.ir.graph import Aval, Graph, Op
@@ -166,7 +166,7 @@ class Pricer:
     def step_s(self, step: Step, aval: Aval) -> tuple[float, int]:
         """Seconds of one step of a resharding of a global value, and which algorithm carries it."""
         parts = min(degree(step.before, self.sizes), degree(step.after, self.sizes))
-        key = (step.kind, step.axes, aval.bytes // parts)
+        key = (step.kind, step.axes, _inner(step), aval.bytes // parts)
         if key not in self._moves:
             self._moves[key] = self._step_s(step, aval.bytes // parts)
         return self._moves[key]
@@ -176,7 +176,9 @@ class Pricer:
             kept = buffer_bytes // prod(self.sizes[a] for a in step.axes) if step.kind == "slice" else buffer_bytes
             work = Work(read_bytes=kept, written_bytes=kept, launches=1)
             return float(time_s(work, self.cluster.chip)), -1
-        return collective_time_s(step.kind, self.placement.group(step.axes), buffer_bytes, self.cluster)
+        group = self.placement.group(step.axes)
+        seconds, algorithm = collective_time_s(step.kind, group, buffer_bytes, self.cluster)
+        return seconds + turning_s(step.kind, step.dim, buffer_bytes, group.size, self.cluster.chip), algorithm
 
     def reshard_s(self, aval: Aval, sources: Sequence[Layout], targets: Sequence[Layout]) -> np.ndarray:
         """Seconds to bring a global value from each source layout to each target layout [S, T]."""
@@ -197,20 +199,29 @@ class Pricer:
             masks = np.arange(1 << axes)
             splits = np.array([prod(s for a, s in enumerate(self.sizes) if mask >> a & 1) for mask in masks])
             buffers = (whole_bytes // splits).astype(float)
-            rows = [self._kind_prices(kind, int(mask), buffers) for kind in _KINDS for mask in masks]
+            rows = [self._kind_prices(*kind, int(mask), buffers) for kind in _KINDS for mask in masks]
             self._moves[key] = np.concatenate([[0.0], np.concatenate(rows)])
         return self._moves[key]
 
-    def _kind_prices(self, kind: str, mask: int, buffers: np.ndarray) -> np.ndarray:
+    def _kind_prices(self, kind: str, dim: int, mask: int, buffers: np.ndarray) -> np.ndarray:
         axes = [a for a in range(len(self.sizes)) if mask >> a & 1]
         if kind in ("slice", "mask"):
             kept = buffers // prod(self.sizes[a] for a in axes) if kind == "slice" else buffers
             work = Work(read_bytes=kept, written_bytes=kept, launches=1)
             return np.asarray(time_s(work, self.cluster.chip))
-        return np.asarray(collective_time_s(kind, self.placement.group(axes), buffers, self.cluster)[0])
+        group = self.placement.group(axes)
+        turning = turning_s(kind, dim, buffers, group.size, self.cluster.chip)
+        return np.asarray(collective_time_s(kind, group, buffers, self.cluster)[0]) + turning
 
 
-_KINDS = ("slice", "mask", "all_reduce", "reduce_scatter", "all_gather", "all_to_all")
+_KINDS = tuple((kind, 0) for kind in ("slice", "mask", "all_reduce", "all_to_all", *TURNED)) + tuple(
+    (kind, 1) for kind in TURNED
+)
+"""Kinds of steps, and whether they are along an inner dim, where that counts."""
+
+
+def _inner(step: Step) -> int:
+    return int(step.kind in TURNED and step.dim > 0)
 
 
 @lru_cache(maxsize=65536)
@@ -233,7 +244,7 @@ def _step_index(step: Step, axes: int) -> int:
     if step.kind == "all_to_all":
         held |= sum(1 << a for a in step.axes)
     mask = sum(1 << a for a in step.axes)
-    return 1 + (_KINDS.index(step.kind) * (1 << axes) + mask) * (1 << axes) + held
+    return 1 + (_KINDS.index((step.kind, _inner(step))) * (1 << axes) + mask) * (1 << axes) + held
 
 
 def layouts_of(op: Op, options: tuple[Strategy, ...], slot: int, *, result: bool) -> tuple[Layout, ...]:

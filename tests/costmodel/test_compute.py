@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from swplan.costmodel import Matmul, Work, available_chips, breakdown, load_chip, time_s
+from swplan.costmodel import COLLECTIVES, Matmul, Work, available_chips, breakdown, load_chip, time_s
+from swplan.costmodel.compute import TURNED, turning_s
 
 from .test_work import WORKS
 
@@ -74,3 +75,19 @@ def test_the_binding_resource_is_the_longest(work, binding):
 @pytest.mark.parametrize("name", available_chips())
 def test_no_work_takes_no_time(name):
     assert time_s(Work(), load_chip(name)) == 0.0
+
+
+@pytest.mark.parametrize("kind", COLLECTIVES)
+def test_only_gathers_and_scatters_along_inner_dims_are_turned(kind):
+    chip = load_chip("host").replace({"memory.turned_bytes_per_s": 1e9, "compute.op_overhead_s": 1e-6})
+    assert turning_s(kind, 0, 1e6, 8, chip) == turning_s(kind, 1, 1e6, 1, chip) == 0
+    assert turning_s(kind, 1, 1e6, 8, SUNWAY) == 0
+    assert (turning_s(kind, 1, 1e6, 8, chip) > 0) == (kind in TURNED)
+
+
+def test_turning_reads_and_writes_operand_and_result():
+    """Time beside launches is linear in bytes, and that of three passes over the buffer at most."""
+    chip = load_chip("host").replace({"memory.turned_bytes_per_s": 1e9, "compute.op_overhead_s": 0})
+    one, more = (turning_s("all_gather", 1, 1e6 * n, np.array([2, 4, 1000]), chip) for n in (1, 3))
+    np.testing.assert_allclose(more, 3 * one)
+    assert np.all(one > 2e-3) and np.all(one <= 3e-3) and np.all(np.diff(one) < 0)
