@@ -31,8 +31,9 @@ Numbers = dict[str, Number]
 Progress = Callable[[int, int, str], None]
 
 DTYPES = {"fp64": "float64", "fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
-MATMULS = ((1, 128, 64, 256), (1, 512, 128, 128), (1, 256, 256, 256), (16, 64, 16, 64))
-STREAM_ELEMENTS = 1 << 21
+MATMULS = ((1, 16, 64, 256), (1, 128, 64, 256), (1, 512, 128, 128), (1, 256, 256, 256), (16, 64, 16, 64))
+STREAM_ELEMENTS = (1 << 14, 1 << 17, 1 << 21)
+TURNED_SIDES = (128, 512)
 BUFFER_BYTES = (1 << 10, 1 << 14, 1 << 17, 1 << 20)
 UNITS = key_units(("host",))
 
@@ -97,7 +98,9 @@ def _compute(precision: str, mesh: Mesh, effort: Effort) -> Numbers:
         dtype = DTYPES[precision]
         rates = [_rate([loops.matmul(*size, dtype)], mesh, effort) for size in MATMULS]
         vector = _rate([loops.elementwise(dtype), loops.row_sums(dtype)], mesh, effort)
-    sizes = ", ".join(f"{b} x [{m},{k}]x[{k},{n}]" for b, m, k, n in MATMULS)
+    sizes = ", ".join(
+        f"{b} x [{m},{k}]x[{k},{n}] {rate:.3g} flop/s" for (b, m, k, n), rate in zip(MATMULS, rates, strict=True)
+    )
     peak, share = max(rates), statistics.median(rates) / max(rates)
     efficiency = f"median over best of {sizes}"
     return (
@@ -125,11 +128,16 @@ def _small(mesh: Mesh, effort: Effort) -> Numbers:
 
 
 def _memory(mesh: Mesh, effort: Effort) -> Numbers:
-    rate = _rate([loops.stream(STREAM_ELEMENTS)], mesh, effort)
-    what = f"passes over {STREAM_ELEMENTS * 4 >> 20} MiB a device, bytes read and written"
+    rates = [_rate([loops.stream(count)], mesh, effort) for count in STREAM_ELEMENTS]
+    points = ", ".join(f"{4 * n >> 10} KiB {rate:.3g} byte/s" for n, rate in zip(STREAM_ELEMENTS, rates, strict=True))
+    what = f"bytes read and written, median of passes over {points} a device"
     share = machine_bytes() // mesh.size
-    return _number("memory.bytes_per_s", rate, mesh, what) | _number(
-        "memory.bytes", share, mesh, "memory of the machine, or of its control group, in equal parts"
+    turned = _rate([loops.turned(side) for side in TURNED_SIDES], mesh, effort)
+    copies = f"transposed copies of fp32 [n, n], n = {', '.join(map(str, TURNED_SIDES))}"
+    return (
+        _number("memory.bytes_per_s", statistics.median(rates), mesh, what)
+        | _number("memory.turned_bytes_per_s", turned, mesh, copies)
+        | _number("memory.bytes", share, mesh, "memory of the machine, or of its control group, in equal parts")
     )
 
 
@@ -149,7 +157,8 @@ def _rendezvous(mesh: Mesh, effort: Effort) -> Numbers:
 def _exchange(kind: str, mesh: Mesh, effort: Effort, known: Numbers) -> Numbers:
     """Latency and bandwidth in one kind of collective, on top of the rendezvous that is known already."""
     programs = [loops.exchange(kind, mesh.size, size) for size in BUFFER_BYTES]
-    seconds = [loops.seconds_per_trip(*program, mesh, effort) for program in programs]
+    taken = [loops.seconds_per_trip(*program, mesh, effort) for program in programs]
+    seconds = shortest(taken)
     met = known.get("network.host.rendezvous_s")
     latency_s, bytes_per_s = fit(kind, mesh.size, BUFFER_BYTES, seconds, rendezvous_s=met.value if met else 0.0)
     points = ", ".join(f"{b} B {s * 1e6:.0f} us" for b, s in zip(BUFFER_BYTES, seconds, strict=True))
@@ -158,6 +167,11 @@ def _exchange(kind: str, mesh: Mesh, effort: Effort, known: Numbers) -> Numbers:
     return _number(f"{prefix}latency_s", latency_s, mesh, what) | _number(
         f"{prefix}bytes_per_s", bytes_per_s, mesh, what
     )
+
+
+def shortest(seconds: Sequence[float]) -> list[float]:
+    """Times of growing buffers, none longer than that of a larger one: what is, something else has lengthened."""
+    return np.minimum.accumulate(np.array(seconds)[::-1])[::-1].tolist()
 
 
 def fit(

@@ -2,8 +2,8 @@
 
 Emulated devices share the cores of one machine, so one device alone would look faster than it is when all work. Every
 program therefore runs on all devices, under `jax.shard_map`, in a loop whose trip count is an argument: compiled once,
-it runs for as long as it takes to drown the cost of starting it. The least of a few runs counts: whatever else
-the machine does only adds to them.
+it runs for as long as it takes to drown the cost of starting it. The least of a few runs counts, also when it is
+decided how many trips that takes: whatever else the machine does only adds to them.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Body = Callable[..., tuple]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Effort:
-    """The least that a run should take, how many there are (2 or more), and the most trips of one."""
+    """The least that a run should take, how many there are (3 or more), and the most trips of one."""
 
     run_s: float = 0.02
     repeats: int = 4
@@ -60,9 +60,9 @@ def seconds_per_trip(body: Body, start: Sequence[jax.Array], mesh: Mesh, effort:
 
     seconds(1)
     idle, trips = min(seconds(0) for _ in range(3)), 4
-    while (taken := seconds(trips)) < idle + effort.run_s and trips < effort.trips:
+    while (taken := min(seconds(trips) for _ in range(2))) < idle + effort.run_s and trips < effort.trips:
         trips *= 4
-    best = min(taken, *(seconds(trips) for _ in range(effort.repeats - 1)))
+    best = min(taken, *(seconds(trips) for _ in range(effort.repeats - 2)))
     return max(best - idle, best / 10) / trips
 
 
@@ -111,6 +111,16 @@ def special(dtype: Any) -> tuple[Body, list[jax.Array], int]:
 def stream(elements: int) -> tuple[Body, list[jax.Array], int]:
     """One pass over an fp32 array; and the bytes that it reads and writes."""
     return lambda x: (x * 0.99 + 0.01,), [jnp.ones(elements, jnp.float32)], 8 * elements
+
+
+def turned(side: int) -> tuple[Body, list[jax.Array], int]:
+    """One copy of a square fp32 matrix with its dims in the other order; and the bytes that it reads and writes."""
+
+    def body(x: jax.Array) -> tuple:
+        copy = lax.optimization_barrier(jnp.swapaxes(lax.optimization_barrier(x), 0, 1))
+        return (fed_back(x, 0.5 * copy),)
+
+    return body, [jnp.ones((side, side), jnp.float32)], 8 * side * side
 
 
 def small_ops(pairs: int = 16) -> tuple[Body, list[jax.Array], int]:

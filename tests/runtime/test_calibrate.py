@@ -9,10 +9,10 @@ from jax.sharding import PartitionSpec as P
 
 from swplan.costmodel import COLLECTIVES, Cluster, Group, collective_time_s, load_chip
 from swplan.runtime import calibrate_loops as loops
-from swplan.runtime.calibrate import BUFFER_BYTES, DTYPES, UNITS, calibrate, fit
+from swplan.runtime.calibrate import BUFFER_BYTES, DTYPES, UNITS, calibrate, fit, shortest
 from swplan.runtime.calibrate_loops import AXIS, EXCHANGES, Effort, all_devices, seconds_per_trip
 
-QUICK = Effort(run_s=0.0005, repeats=2, trips=16)
+QUICK = Effort(run_s=0.0005, repeats=3, trips=16)
 
 
 def link(kind: str, members: int, latency_s: float, bytes_per_s: float) -> Cluster:
@@ -58,6 +58,24 @@ def test_the_fit_passes_between_noisy_times():
     assert np.all(again / seconds < 1.5) and np.all(again / seconds > 0.6)
 
 
+def test_no_time_is_longer_than_that_of_a_larger_buffer():
+    assert shortest([5.0, 1.0, 2.0, 2.0, 3.0]) == [1.0, 1.0, 2.0, 2.0, 3.0]
+
+
+def test_one_long_run_does_not_end_the_search_for_trips(monkeypatch):
+    """On a clock on which every seventh run takes ten times as long, a trip still takes about what it takes."""
+    mesh, now, runs = all_devices(), [0.0], [0]
+
+    def run(count, *values):
+        runs[0] += 1
+        now[0] += (1e-4 + 1e-5 * int(count)) * (10 if runs[0] % 7 == 6 else 1)
+
+    monkeypatch.setattr(loops, "_loop", lambda *args: run)
+    monkeypatch.setattr(loops.time, "perf_counter", lambda: now[0])
+    body, start, _ = loops.stream(8)
+    assert seconds_per_trip(body, start, mesh, Effort(run_s=1e-3, repeats=4)) == pytest.approx(1e-5, rel=1e-6)
+
+
 def test_there_is_a_program_for_every_kind_of_collective():
     assert set(EXCHANGES) == set(COLLECTIVES)
 
@@ -84,6 +102,14 @@ def test_more_trips_take_more_time_and_the_time_of_one_does_not_change():
     assert 0.2 < many / few < 5
 
 
+def test_a_turned_copy_is_one_transposition_a_trip():
+    """The copy is between barriers, so that no layout of the loop's own takes its place."""
+    body, start, moved = loops.turned(64)
+    text = jax.make_jaxpr(body)(*start).pretty_print()
+    assert text.count("transpose") == 1 and text.count("optimization_barrier") == 2
+    assert moved == 2 * start[0].nbytes
+
+
 def test_the_devices_are_all_at_work():
     assert all_devices().shape == {AXIS: jax.device_count()}
 
@@ -98,7 +124,7 @@ def test_a_calibrated_chip_is_whole_written_and_found(tmp_path, monkeypatch):
     assert {chip.numbers[key].unit for key in chip.numbers} <= set(UNITS.values())
     for kind in set(COLLECTIVES) - {"permute"}:
         assert f"network.host.{kind}_latency_s" in chip.numbers
-    assert "network.host.rendezvous_s" in chip.numbers
+    assert {"network.host.rendezvous_s", "memory.turned_bytes_per_s"} <= set(chip.numbers)
     assert set(chip.fallbacks) == {"int8", "fp8"} and set(DTYPES) <= set(chip.flops_per_s)
     total = said[0][1]
     assert [row[:2] for row in said] == [(done, total) for done in range(total + 1)]
