@@ -24,6 +24,11 @@ ALL = (
     "models.moe:tiny_scanned",
     "models.vit:tiny",
     "models.convnet:tiny",
+    "models.unet:tiny",
+    "models.dit:tiny",
+    "models.graphnet:tiny",
+    "models.encoder_decoder:tiny",
+    "models.encoder_decoder:tiny_scanned",
 )
 
 LARGE = (
@@ -49,4 +54,11 @@ LARGE = (
     "models.moe:moda_1_93t",
     "models.moe:moda_14_5t",
     "models.moe:moda_174t",
+    "models.unet:ddpm_cifar10",
+    "models.unet:ddpm_lsun",
+    "models.dit:dit_xl_2",
+    "models.graphnet:gns",
+    "models.graphnet:gns_deep",
+    "models.encoder_decoder:t5_large",
+    "models.encoder_decoder:t5_11b",
 )

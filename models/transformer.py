@@ -109,7 +109,7 @@ def every_second_product() -> Callable[..., bool]:
 def apply_layers(
     block: type[nn.Module],
     x_BLD: jax.Array,
-    *,
+    *shared: jax.Array,
     layers: int,
     scan_layers: bool,
     remat: bool | str,
@@ -119,8 +119,9 @@ def apply_layers(
     """Applies `layers` blocks one after the other, inside the calling module.
 
     Args:
-        block: module class whose call maps `x_BLD` to `(x_BLD, extra)`.
+        block: module class whose call maps `x_BLD` and what is shared to `(x_BLD, extra)`.
         x_BLD: `[B, L, D]` input.
+        *shared: arrays that every block reads.
         layers: number of blocks.
         scan_layers: one scanned body with stacked parameters, in place of `layers` separate blocks.
         remat: recompute each block in the backward pass; or the name of a policy of `jax.checkpoint_policies`, which
@@ -135,10 +136,11 @@ def apply_layers(
         block = nn.remat(block, prevent_cse=not scan_layers, policy=policy_of(remat))
     if scan_layers:
         rngs = {"params": True, "dropout": True}
-        scanned = nn.scan(block, variable_axes={"params": 0}, split_rngs=rngs, length=layers)
-        return scanned(**fields, name=f"{name}s")(x_BLD)
+        axes = {"params": 0}
+        scanned = nn.scan(block, variable_axes=axes, split_rngs=rngs, in_axes=nn.broadcast, length=layers)
+        return scanned(**fields, name=f"{name}s")(x_BLD, *shared)
     extras = []
     for index in range(layers):
-        x_BLD, extra = block(**fields, name=f"{name}_{index}")(x_BLD)
+        x_BLD, extra = block(**fields, name=f"{name}_{index}")(x_BLD, *shared)
         extras.append(extra)
     return x_BLD, extras

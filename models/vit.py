@@ -12,6 +12,14 @@ from models import training
 from models.transformer import INIT, Block, apply_layers, norm
 
 
+def patches(images: jax.Array, side: int) -> jax.Array:
+    """Returns `[B, L, P * P * A]`: the square patches of images `[B, height, width, A]`, row by row."""
+    batch, height, width, channels = images.shape
+    rows, columns = height // side, width // side
+    x_BIPJPA = images.reshape(batch, rows, side, columns, side, channels)
+    return x_BIPJPA.transpose(0, 1, 3, 2, 4, 5).reshape(batch, rows * columns, side**2 * channels)
+
+
 class ViT(nn.Module):
     """The network from images to logits.
 
@@ -32,12 +40,8 @@ class ViT(nn.Module):
     @nn.compact
     def __call__(self, images: jax.Array) -> jax.Array:
         """Returns the logits `[B, C]` of images `[B, height, width, A]`."""
-        batch, height, width, channels = images.shape
-        rows, columns = height // self.patch, width // self.patch
-        x_BIPJPA = images.reshape(batch, rows, self.patch, columns, self.patch, channels)
-        x_BLX = x_BIPJPA.transpose(0, 1, 3, 2, 4, 5).reshape(batch, rows * columns, self.patch**2 * channels)
-        x_BLD = nn.Dense(self.d_model, name="embed")(x_BLX)
-        x_BLD = x_BLD + self.param("position", INIT, (rows * columns, self.d_model))[None]
+        x_BLD = nn.Dense(self.d_model, name="embed")(patches(images, self.patch))
+        x_BLD = x_BLD + self.param("position", INIT, x_BLD.shape[1:])[None]
         fields = {"heads": self.heads, "d_ff": 4 * self.d_model, "causal": False}
         x_BLD, _ = apply_layers(Block, x_BLD, layers=self.layers, scan_layers=False, remat=False, **fields)
         return nn.Dense(self.classes, name="head")(jnp.mean(norm(name="norm")(x_BLD), axis=1))

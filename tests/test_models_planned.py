@@ -15,10 +15,17 @@ from swplan.search.planner import find
 from swplan.search.subject import subject
 
 CASES = {"models.mlp:tiny_plain": ("chosen", "random"), "models.gpt:tiny_scanned": ("fully_sharded",)}
+LITTLE_REPETITION = ("models.unet:tiny", "models.dit:tiny", "models.graphnet:tiny", "models.encoder_decoder:tiny")
+CASES |= dict.fromkeys(LITTLE_REPETITION, ("chosen",))
 STEPS = 3
 
 
-@pytest.fixture(scope="module", params=CASES)
+def cases():
+    slow = [pytest.param(model, marks=pytest.mark.slow) for model in LITTLE_REPETITION]
+    return [*(model for model in CASES if model not in LITTLE_REPETITION), *slow]
+
+
+@pytest.fixture(scope="module", params=cases())
 def unplanned(request):
     """A model, its step, its arguments, and what `jax.jit` makes of them."""
     step, args = bench.build(request.param)

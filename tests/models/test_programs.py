@@ -15,7 +15,7 @@ from models.training import FAST_COMPILE
 FOLDER = Path(models.__file__).parent
 STEPS = 6
 PROGRAMS = ("tiny", "gpt2_", "gpt3_", "megatron", "llama2_", "llama3_", "decoder", "moda_")
-PROGRAMS += ("mixtral_", "deepseek_", "qwen3_", "gpt_oss_")
+PROGRAMS += ("mixtral_", "deepseek_", "qwen3_", "gpt_oss_", "ddpm_", "dit_", "gns", "t5_")
 NAMED_PARAMETERS = {
     "models.gpt:gpt2_124m": 124e6,
     "models.gpt:gpt3_1_3b": 1.3e9,
@@ -27,6 +27,10 @@ NAMED_PARAMETERS = {
     "models.moe:moda_1_93t": 1.93e12,
     "models.moe:moda_14_5t": 14.5e12,
     "models.moe:moda_174t": 174e12,
+    "models.unet:ddpm_cifar10": 35.7e6,
+    "models.unet:ddpm_lsun": 114e6,
+    "models.dit:dit_xl_2": 675e6,
+    "models.encoder_decoder:t5_11b": 11.3e9,
 }
 COUNTED_PARAMETERS = {
     "models.llama:llama2_7b": 6.74e9,
@@ -41,9 +45,14 @@ COUNTED_PARAMETERS = {
     "models.mixtures:qwen3_235b_a22b": 235.1e9,
     "models.mixtures:gpt_oss_20b": 20.9e9,
     "models.mixtures:gpt_oss_120b": 116.8e9,
+    "models.encoder_decoder:t5_large": 737.7e6,
 }
 """Published as a count of the weights, where a name is a round number."""
 PUBLISHED_PARAMETERS = NAMED_PARAMETERS | COUNTED_PARAMETERS
+UNPUBLISHED = {"models.graphnet:gns", "models.graphnet:gns_deep"}
+FEW_LAYERS = {"models.unet": ({"factors": (1, 2)},), "models.graphnet": ({"steps": 2},)}
+"""Options with which a model is traced quickly; `LAYERED` where it is not listed."""
+LAYERED = tuple({"layers": 2, "scan_layers": scanned} for scanned in (False, True))
 
 
 def build(reference, **options):
@@ -108,10 +117,10 @@ def test_same_seed_same_arguments():
 
 
 def test_every_published_size_is_listed():
-    assert set(PUBLISHED_PARAMETERS) == set(models.LARGE)
+    assert set(PUBLISHED_PARAMETERS) | UNPUBLISHED == set(models.LARGE)
 
 
-@pytest.mark.parametrize("reference", models.LARGE)
+@pytest.mark.parametrize("reference", PUBLISHED_PARAMETERS)
 def test_large_program_has_its_published_size_and_allocates_nothing(reference):
     _, args = build(reference)
     assert all(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in jax.tree.leaves(args))
@@ -121,13 +130,22 @@ def test_large_program_has_its_published_size_and_allocates_nothing(reference):
     )
 
 
-@pytest.mark.parametrize("reference", models.LARGE)
-@pytest.mark.parametrize("scan_layers", [False, True])
-def test_large_program_traces_from_shapes(reference, scan_layers):
-    step, args = build(reference, layers=2, scan_layers=scan_layers)
+FEW = [(name, options) for name in models.LARGE for options in FEW_LAYERS.get(name.split(":")[0], LAYERED)]
+
+
+@pytest.mark.parametrize(("reference", "options"), FEW)
+def test_large_program_traces_from_shapes(reference, options):
+    step, args = build(reference, **options)
     state, aux = jax.eval_shape(step, *args)
     assert signature(state) == signature(args[0])
     assert aux["loss"].shape == ()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("reference", ["models.unet:ddpm_lsun", "models.graphnet:gns_deep"])
+def test_programs_of_little_repetition_have_ten_thousand_equations(reference):
+    step, args = build(reference)
+    assert len(jax.make_jaxpr(step)(*args).eqns) >= 10_000
 
 
 def test_registry_lists_every_program():
