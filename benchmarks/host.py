@@ -2,8 +2,9 @@
 
 For each of six models: the chosen plan, the classics and random legal plans, on eight emulated devices. The machine is
 calibrated first. All plans of a model are compiled and then run in turn, round after round, so that whatever else the
-machine does falls on all alike; the median counts. What is measured is kept in a folder, model by model: run again, the
-command goes on where its time ran out, with the chip that it calibrated then.
+machine does falls on all alike; the median counts. Plans, compiled programs and times are kept in a folder: run again,
+the command goes on where its time ran out. Plans are priced anew each time, with the chip in that folder, so that a
+changed cost model is judged by what was measured before.
 """
 
 from __future__ import annotations
@@ -15,7 +16,6 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,16 +24,24 @@ if __name__ == "__main__":  # before JAX is imported, which reads them then
     os.environ["JAX_NUM_CPU_DEVICES"] = "8"
 
 import jax
+import msgspec
 from rich.console import Console
 from rich.progress import Progress
-from scipy.stats import spearmanr
 
 import swplan
 from benchmarks.models import build, random_plan
+from benchmarks.ranking import Row, lines
 from benchmarks.step_time import looped
+from swplan.costmodel import Cluster
+from swplan.costmodel.network import Placement
 from swplan.errors import SwplanError
+from swplan.runtime import describe, planning
 from swplan.runtime.calibrate import calibrate, user_file
+from swplan.runtime.compiler import xla
+from swplan.runtime.trace import trace
 from swplan.search.classics import CLASSICS
+from swplan.search.pricing import Pricer
+from swplan.search.subject import subject
 
 MODELS = (
     "models.mlp:tiny",
@@ -47,38 +55,41 @@ CLUSTER = "host:devices=8"
 Say = Callable[[str], None]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
-    """One model under one plan; seconds of a step.
+def drawn(model: str, plans: int, kept: Path) -> Iterator[tuple[str, swplan.Plan]]:
+    """Different plans of a model: the chosen one, the classics, then random ones; at most twice as many draws.
 
-    Attributes:
-        halves_s: what was measured in every other round, and in the rounds between: how far both agree bounds what any
-            prediction can reach.
-        causes: predicted seconds of ops by what binds them, and of exchanges by kind.
-        counts: how many runs of each of those there are in a step.
+    Draws are kept in a file, also those that gave no plan, and read from there when they are asked for again.
     """
-
-    model: str
-    plan: str
-    predicted_s: float
-    measured_s: float
-    halves_s: tuple[float, float]
-    causes: dict[str, float]
-    counts: dict[str, int]
-
-
-def drawn(model: str, plans: int) -> Iterator[tuple[str, swplan.Plan]]:
-    """Different plans of a model: the chosen one, the classics, then random ones; at most twice as many draws."""
     step, args = build(model)
+    known = json.loads(kept.read_text(encoding="utf-8")) if kept.exists() else {}
     seen: set[tuple] = set()
-    named = ["chosen", *CLASSICS, *(f"random {seed}" for seed in range(2 * plans))]
-    for name in named:
+    for name in ["chosen", *CLASSICS, *(f"random {seed}" for seed in range(2 * plans))]:
         if len(seen) == plans:
             return
-        plan = _planned(step, args, name)
+        if name not in known:
+            plan = _planned(step, args, name)
+            known[name] = plan.to_json().decode() if plan else ""
+            kept.write_text(json.dumps(known), encoding="utf-8")
+        plan = swplan.Plan.from_json(known[name].encode()) if known[name] else None
         if plan is not None and _identity(plan) not in seen:
             seen.add(_identity(plan))
             yield name, plan
+
+
+def priced(model: str, plans: Sequence[swplan.Plan]) -> list[swplan.Plan]:
+    """Plans of a model with what they cost on the chip as it is now."""
+    step, args = build(model)
+    graph, cluster = trace(step, args, {}).graph, Cluster.parse(CLUSTER)
+    fused = subject(graph, cluster, xla()).fused
+    return [_priced(plan, graph, cluster, fused) for plan in plans]
+
+
+def _priced(plan: swplan.Plan, graph: Any, cluster: Cluster, fused: Any) -> swplan.Plan:
+    order = sorted(range(len(plan.axes)), key=lambda axis: plan.axes[axis].position)
+    placement = Placement(cluster=cluster, sizes=tuple(axis.size for axis in plan.axes), order=tuple(order))
+    pricer, names = Pricer(cluster, placement, graph, fused), tuple(axis.name for axis in plan.axes)
+    ops, exchanges, costs = describe.prices_of(graph, planning.device_program(plan, graph), pricer, names)
+    return msgspec.structs.replace(plan, ops=ops, exchanges=exchanges, breakdown=costs, step_time_s=sum(costs.values()))
 
 
 def _planned(step: Callable, args: tuple, name: str) -> swplan.Plan | None:
@@ -128,19 +139,37 @@ def causes(plan: swplan.Plan) -> tuple[dict[str, float], dict[str, int]]:
     return seconds, counts
 
 
-def measured(model: str, plans: int, rounds: int, end: float, say: Say) -> list[Row]:
-    """The rows of one model; none if the time is up before half of its plans are compiled."""
-    made: list[tuple[str, swplan.Plan, Callable[[], None]]] = []
-    for name, plan in drawn(model, plans):
+def measured(model: str, options: argparse.Namespace, end: float, say: Say) -> dict[str, list[float]]:
+    """Seconds of every step by plan; none if the time is up before half of the plans are compiled."""
+    made: dict[str, Callable[[], None]] = {}
+    for name, plan in drawn(model, options.plans, _file(options, model, "plans")):
         if time.monotonic() > end:
-            say(f"{model}: time is up after {len(made)} of {plans} plans")
+            say(f"{model}: time is up after {len(made)} of {options.plans} plans")
             break
-        made.append((name, plan, compiled(model, plan)))
-        say(f"{model}: compiled {len(made)} of {plans}")
-    if 2 * len(made) < plans:
+        made[name] = compiled(model, plan)
+        say(f"{model}: compiled {len(made)} of {options.plans}")
+    if 2 * len(made) < options.plans:
+        return {}
+    return dict(zip(made, timed(list(made.values()), options.rounds, 60.0), strict=True))
+
+
+def rows(model: str, options: argparse.Namespace, end: float, say: Say) -> list[Row]:
+    """The rows of one model: measured now, if that was not done before."""
+    kept = _file(options, model, f"times-{options.plans}")
+    if not kept.exists() and time.monotonic() < end:
+        found = measured(model, options, end, say)
+        if found:
+            kept.write_text(json.dumps(found), encoding="utf-8")
+    if not kept.exists():
         return []
-    times = timed([run for *_, run in made], rounds, 60.0)
-    return [_row(model, name, plan, seconds) for (name, plan, _), seconds in zip(made, times, strict=True)]
+    times = json.loads(kept.read_text(encoding="utf-8"))
+    plans = {name: plan for name, plan in drawn(model, len(times), _file(options, model, "plans")) if name in times}
+    costs = priced(model, list(plans.values()))
+    return [_row(model, name, plan, times[name]) for name, plan in zip(plans, costs, strict=True)]
+
+
+def _file(options: argparse.Namespace, model: str, what: str) -> Path:
+    return options.folder / f"{model.replace(':', '.')}-{what}.json"
 
 
 def _row(model: str, name: str, plan: swplan.Plan, times: Sequence[float]) -> Row:
@@ -154,67 +183,6 @@ def _row(model: str, name: str, plan: swplan.Plan, times: Sequence[float]) -> Ro
         causes=seconds,
         counts=counts,
     )
-
-
-@dataclass(frozen=True, slots=True)
-class Score:
-    """How well predictions rank the plans of a model.
-
-    Attributes:
-        spearman: rank correlation of predicted and measured.
-        repeats: the same of one half of the rounds and the other.
-        regret: measured time of the plan predicted best, over the best measured.
-        ratio: median of measured over predicted.
-        under: the plan whose time is most underestimated, beside that median.
-        over: the one most overestimated.
-    """
-
-    spearman: float
-    repeats: float
-    regret: float
-    ratio: float
-    under: Row
-    over: Row
-
-
-def score(rows: Sequence[Row]) -> Score:
-    """Of the rows of one model."""
-    ratio = lambda row: row.measured_s / row.predicted_s  # noqa: E731
-    first = min(rows, key=lambda row: row.predicted_s)
-    return Score(
-        spearman=float(spearmanr([row.predicted_s for row in rows], [row.measured_s for row in rows]).statistic),
-        repeats=float(spearmanr([row.halves_s for row in rows]).statistic),
-        regret=first.measured_s / min(row.measured_s for row in rows),
-        ratio=statistics.median(map(ratio, rows)),
-        under=max(rows, key=ratio),
-        over=min(rows, key=ratio),
-    )
-
-
-def _shown(row: Row, what: str) -> str:
-    parts = sorted(row.causes.items(), key=lambda part: -part[1])[:4]
-    words = ", ".join(f"{cause} {1e3 * s:.2f} ({row.counts[cause]})" for cause, s in parts)
-    times = f"predicted {1e3 * row.predicted_s:.2f} ms, measured {1e3 * row.measured_s:.2f} ms"
-    return f"    {what} {row.plan}: {times}; {words}"
-
-
-def lines(rows: Sequence[Row]) -> list[str]:
-    """The table, for people."""
-    found = []
-    models = dict.fromkeys(row.model for row in rows)
-    scores = {model: score([row for row in rows if row.model == model]) for model in models}
-    for model, each in scores.items():
-        count = sum(row.model == model for row in rows)
-        found.append(
-            f"{model}: {count} plans, Spearman {each.spearman:.3f} (of two halves of the rounds {each.repeats:.3f}), "
-            f"predicted best over best {each.regret:.3f}, measured over predicted {each.ratio:.2f}"
-        )
-        found += [_shown(each.under, "most underestimated:"), _shown(each.over, "most overestimated:")]
-    worst = max((each.regret for each in scores.values()), default=1.0)
-    mean = statistics.fmean(each.spearman for each in scores.values()) if scores else 0.0
-    whole = float(spearmanr([row.predicted_s for row in rows], [row.measured_s for row in rows]).statistic)
-    found.append(f"mean Spearman {mean:.3f}, of all rows together {whole:.3f}; worst predicted best {worst:.3f}")
-    return found
 
 
 def _calibrated(console: Console) -> None:
@@ -246,17 +214,11 @@ def main() -> None:
     end = time.monotonic() + 60 * options.minutes
     os.environ["SWPLAN_CHIPS"] = str(options.folder / "chips")
     _calibrated(console)
-    rows = []
-    for model in MODELS[: options.models]:
-        kept = options.folder / f"{model.replace(':', '.')}-{options.plans}.json"
-        if not kept.exists() and time.monotonic() < end:
-            found = measured(model, options.plans, options.rounds, end, console.print)
-            if found:
-                kept.write_text(json.dumps([asdict(row) for row in found], indent=1), encoding="utf-8")
-        if kept.exists():
-            rows += [Row(**row) for row in json.loads(kept.read_text(encoding="utf-8"))]
-    if rows:
-        console.print("\n".join(lines(rows)), soft_wrap=True)
+    jax.config.update("jax_compilation_cache_dir", str(options.folder / "compiled"))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    found = [row for model in MODELS[: options.models] for row in rows(model, options, end, console.print)]
+    if found:
+        console.print("\n".join(lines(found)), soft_wrap=True)
     console.print(f"load of the machine now: {', '.join(f'{load:.1f}' for load in os.getloadavg())}")
 
 
