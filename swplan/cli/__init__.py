@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 import swplan
-from swplan.cli import estimating, planning, showing, validating
+from swplan.cli import benching, estimating, planning, showing, validating
 from swplan.cli.output import STDOUT
 from swplan.cli.programs import place_of
 from swplan.errors import InfeasibleError, SwplanError
@@ -31,6 +31,10 @@ app = typer.Typer(
 )
 for verb in (*planning.VERBS, *estimating.VERBS, *validating.VERBS, *showing.VERBS):
     app.command()(verb)
+bench = typer.Typer(help="Solves problems of others, to be compared with published results.", no_args_is_help=True)
+for verb in benching.VERBS:
+    bench.command()(verb)
+app.add_typer(bench, name="bench")
 
 
 def _version(wanted: bool) -> None:
@@ -69,11 +73,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def with_values(arguments: Sequence[str]) -> list[str]:
-    """The arguments, in which bare `--json` and `--template` name standard output; that of `validate` takes no file."""
+    """The arguments, in which bare `--json` and `--template` name standard output; that of some takes no file."""
     found = []
     for argument, following in itertools.zip_longest(arguments, arguments[1:], fillvalue="--"):
         bare = argument in ("--json", "--template") and following.startswith("-") and following != STDOUT
-        found += [argument, STDOUT] if bare and found[:1] != ["validate"] else [argument]
+        found += [argument, STDOUT] if bare and found[:1] not in (["validate"], ["bench"]) else [argument]
     return found
 
 

@@ -1,0 +1,110 @@
+"""Sweeps of messages, which raise a lower bound on the cost of all choices and suggest a choice.
+
+Sequential tree-reweighted message passing (TRW-S): V. Kolmogorov, Convergent tree-reweighted message passing for energy
+minimization, IEEE PAMI 28 (2006), doi:10.1109/TPAMI.2006.200, in the order of the nodes. Every matrix must allow each
+strategy some partner (`presolve`): then messages are finite. The bound is valid after every sweep.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from swplan.solver.large.arrays import Graph, compiled
+
+
+@compiled
+def _relax(messages, start, width, table, at, base):
+    """Lowers a message to what one strategy of its sender allows."""
+    for t in range(width):
+        value = table[at + t] + base
+        least = messages[start + t]
+        messages[start + t] = value if value < least else least
+
+
+@compiled
+def _settle(values, start, width):
+    """Takes the least of some values off all of them, and returns it."""
+    least = values[start]
+    for t in range(1, width):
+        least = min(least, values[start + t])
+    for t in range(width):
+        values[start + t] -= least
+    return least
+
+
+@compiled
+def _send(graph, messages, slot, gathered, size, share):
+    """Sends a message over a slot; returns what was taken off it."""
+    start, own = graph.where[graph.twin[slot]], graph.where[slot]
+    width = graph.where[graph.twin[slot] + 1] - start
+    messages[start : start + width] = np.inf
+    for s in range(size):
+        base = share * gathered[s] - messages[own + s]
+        _relax(messages, start, width, graph.table, graph.at[slot] + s * width, base)
+    return _settle(messages, start, width)
+
+
+@compiled
+def _gather(graph, cost, messages, node, gathered):
+    """Sums the costs of a node and all messages to it; returns the least sum, which is taken off."""
+    first, size = graph.first[node], graph.first[node + 1] - graph.first[node]
+    gathered[:size] = cost[first : first + size]
+    for slot in range(graph.slots[node], graph.slots[node + 1]):
+        for s in range(size):
+            gathered[s] += messages[graph.where[slot] + s]
+    return _settle(gathered, 0, size)
+
+
+@compiled
+def _pass_on(graph, messages, node, gathered, backward):
+    """Sends the messages of a node in one direction; returns what was taken off them."""
+    low, high = graph.slots[node], graph.slots[node + 1]
+    size = graph.first[node + 1] - graph.first[node]
+    earlier = np.searchsorted(graph.other[low:high], node)
+    share = 1.0 / max(1, earlier, high - low - earlier)
+    begin, end = (low, low + earlier) if backward else (low + earlier, high)
+    taken = 0.0
+    for slot in range(begin, end):
+        taken += _send(graph, messages, slot, gathered, size, share)
+    return taken
+
+
+@compiled
+def sweep(graph: Graph, cost: np.ndarray, messages: np.ndarray) -> float:
+    """One sweep forward and one backward; returns the bound."""
+    nodes = len(graph.first) - 1
+    gathered = np.empty(np.max(graph.first[1:] - graph.first[:-1]))
+    for node in range(nodes):
+        _gather(graph, cost, messages, node, gathered)
+        _pass_on(graph, messages, node, gathered, False)
+    bound = 0.0
+    for node in range(nodes - 1, -1, -1):
+        bound += _gather(graph, cost, messages, node, gathered)
+        bound += _pass_on(graph, messages, node, gathered, True)
+    return bound
+
+
+@compiled
+def _suggest(graph, cost, messages, node, choice, gathered):
+    """The best strategy of a node, given what was chosen for earlier nodes and the messages of later ones."""
+    first, size = graph.first[node], graph.first[node + 1] - graph.first[node]
+    gathered[:size] = cost[first : first + size]
+    for slot in range(graph.slots[node], graph.slots[node + 1]):
+        other = graph.other[slot]
+        values, start = messages, graph.where[slot]
+        if other < node:
+            values, start = graph.table, graph.at[graph.twin[slot]] + choice[other] * size
+        for s in range(size):
+            gathered[s] += values[start + s]
+    return np.argmin(gathered[:size])
+
+
+@compiled
+def suggested(graph: Graph, cost: np.ndarray, messages: np.ndarray) -> np.ndarray:
+    """The choice that messages suggest, node by node."""
+    nodes = len(graph.first) - 1
+    gathered = np.empty(np.max(graph.first[1:] - graph.first[:-1]))
+    choice = np.zeros(nodes, np.int64)
+    for node in range(nodes):
+        choice[node] = _suggest(graph, cost, messages, node, choice, gathered)
+    return choice
