@@ -187,7 +187,7 @@ class Pricer:
     def _reshard_table(self, aval: Aval, sources: tuple[Layout, ...], targets: tuple[Layout, ...]) -> np.ndarray:
         key = (aval.bytes, sources, targets)
         if key not in self._moves:
-            indices, count = _step_indices(sources, targets, self.sizes)
+            indices, count = _step_indices(sources, targets, len(self.sizes))
             prices = self._step_prices(aval.bytes, len(self.sizes))
             self._moves[key] = prices[indices].sum(axis=-1) if count else np.zeros((len(sources), len(targets)))
         return self._moves[key]
@@ -225,17 +225,18 @@ def _inner(step: Step) -> int:
 
 
 @lru_cache(maxsize=65536)
-def _step_indices(
-    sources: tuple[Layout, ...], targets: tuple[Layout, ...], sizes: tuple[int, ...]
-) -> tuple[np.ndarray, int]:
+def _step_indices(sources: tuple[Layout, ...], targets: tuple[Layout, ...], axes: int) -> tuple[np.ndarray, int]:
     """For each pair of layouts, positions of its steps in the table of `_step_prices`, padded with 0 [S, T, steps]."""
-    paths = [[[_step_index(step, len(sizes)) for step in reshard(s, t)] for t in targets] for s in sources]
-    longest = max((len(path) for row in paths for path in row), default=0)
-    table = np.zeros((len(sources), len(targets), longest), dtype=np.int64)
-    for i, row in enumerate(paths):
-        for j, path in enumerate(row):
-            table[i, j, : len(path)] = path
-    return table, longest
+    paths = [_path_indices(source, target, axes) for source in sources for target in targets]
+    longest = max(map(len, paths), default=0)
+    padding = (0,) * longest
+    table = np.array([path + padding[len(path) :] for path in paths], dtype=np.int64)
+    return table.reshape(len(sources), len(targets), longest), longest
+
+
+@lru_cache(maxsize=200_000)
+def _path_indices(source: Layout, target: Layout, axes: int) -> tuple[int, ...]:
+    return tuple(_step_index(step, axes) for step in reshard(source, target))
 
 
 @lru_cache(maxsize=65536)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -103,7 +104,7 @@ def _edge_costs(space: Space, edge: Edge) -> np.ndarray:
     sources = presented(space, edge)
     targets = demanded(space, edge)
     if _stays(space.folded.decisions.nodes[edge.source], edge.out, space.pricer.fused):
-        return np.where(np.equal.outer(_numbers(sources), _numbers(targets)), 0.0, np.inf)
+        return _unchanged_only(sources, targets)
     return space.pricer.reshard_s(edge.aval, sources, targets)
 
 
@@ -112,6 +113,12 @@ def _stays(node: Node, out: int, fused: OnChip) -> bool:
     if node.op is not None:
         return node.op.results[out] in fused
     return node.key[0] in ("copy", "again") and node.key[1] in fused.inside
+
+
+@lru_cache(maxsize=65536)
+def _unchanged_only(sources: tuple[Layout, ...], targets: tuple[Layout, ...]) -> np.ndarray:
+    """0 where two layouts are equal, infinity where they are not [S, T]."""
+    return np.where(np.equal.outer(_numbers(sources), _numbers(targets)), 0.0, np.inf)
 
 
 def _numbers(layouts_: tuple[Layout, ...]) -> np.ndarray:
@@ -125,7 +132,7 @@ def presented(space: Space, edge: Edge) -> tuple[Layout, ...]:
     node, options = space.folded.representative(cls), space.domains[cls]
     if node.op is not None:
         return layouts_of(node.op, options, edge.out, result=True)
-    return tuple(shift(option, edge.source_shift) for option in options)
+    return _shifted(options, edge.source_shift)
 
 
 def demanded(space: Space, edge: Edge) -> tuple[Layout, ...]:
@@ -134,7 +141,11 @@ def demanded(space: Space, edge: Edge) -> tuple[Layout, ...]:
     node, options = space.folded.representative(cls), space.domains[cls]
     if node.op is not None:
         return layouts_of(node.op, options, edge.slot, result=False)
-    return tuple(shift(option, edge.target_shift) for option in options)
+    return _shifted(options, edge.target_shift)
+
+
+def _shifted(options: tuple[Layout, ...], by: int) -> tuple[Layout, ...]:
+    return tuple(shift(option, by) for option in options) if by else options
 
 
 def _row(space: Space, moment: Moment, memory_bytes: float) -> Row:
