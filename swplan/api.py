@@ -18,12 +18,13 @@ from swplan.passes.precision import POLICIES
 from swplan.plan import Plan
 from swplan.runtime.conformance import Conformance
 from swplan.runtime.estimating import cluster_of
-from swplan.runtime.planning import make_plan
+from swplan.runtime.planning import Wish, make_plan
 from swplan.runtime.precise import chosen
 from swplan.runtime.prepare import prepare
 from swplan.runtime.rehearsal import rehearsed
 from swplan.runtime.step import PlannedStep, check, planned_step
 from swplan.runtime.trace import Statics, signature_of
+from swplan.search.exploring import RECOMPUTE
 from swplan.search.planner import Progress
 
 
@@ -51,6 +52,8 @@ def plan(
     time_limit_s: float | None = None,
     donate: bool | None = None,
     progress: Progress | None = None,
+    micro_batches: int | None = None,
+    recompute: str = "auto",
     static_argnums: int | Sequence[int] = (),
     static_argnames: str | Sequence[str] = (),
     **kwargs: Any,
@@ -67,6 +70,8 @@ def plan(
       time_limit_s: stop searching then, with the best so far and its gap.
       donate: whether the state is given up for its update; found out if absent.
       progress: called with (done, total, text) while searching.
+      micro_batches: run the batch in so many parts; by time and memory if absent.
+      recompute: "nothing" or "everything" of the forward pass in the backward pass, or "auto": by time and memory.
       static_argnums: positions of static arguments, as for `jax.jit`.
       static_argnames: names of static arguments, as for `jax.jit`.
       **kwargs: keyword arguments of the step.
@@ -78,6 +83,7 @@ def plan(
     _check_kinds(step, None)
     if max_axes is not None and (type(max_axes) is not int or max_axes < 1):
         raise UsageError(f"max_axes={max_axes!r}: give a whole number of at least 1")
+    _check_variant(micro_batches, recompute)
     statics = _statics(static_argnums, static_argnames)
     target = as_cluster(cluster)
     prepared = prepare(step, args, kwargs, statics, donate)
@@ -87,10 +93,14 @@ def plan(
         target,
         name=getattr(step, "__name__", type(step).__name__),
         precision=decided,
-        baseline=baseline,
-        max_axes=max_axes,
-        time_limit_s=time_limit_s,
-        progress=progress,
+        wish=Wish(
+            baseline=baseline,
+            max_axes=max_axes,
+            time_limit_s=time_limit_s,
+            progress=progress,
+            micro_batches=micro_batches,
+            recompute=recompute,
+        ),
     )
 
 
@@ -244,7 +254,14 @@ def _hashable(signature: Any) -> Any:
     return signature
 
 
-_OPTIONS = {"baseline", "precision", "max_axes", "time_limit_s", "donate", "progress"}
+def _check_variant(micro_batches: Any, recompute: str) -> None:
+    if micro_batches is not None and (type(micro_batches) is not int or micro_batches < 1):
+        raise UsageError(f"micro_batches={micro_batches!r}: give a whole number of at least 1, or None")
+    if recompute not in RECOMPUTE:
+        raise UsageError(f"recompute={recompute!r}: choose one of {', '.join(RECOMPUTE)}")
+
+
+_OPTIONS = {"baseline", "precision", "max_axes", "time_limit_s", "donate", "progress", "micro_batches", "recompute"}
 
 
 def _check_options(options: dict) -> None:

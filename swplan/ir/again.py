@@ -17,6 +17,12 @@ def is_later(op: Op) -> bool:
     return op.stage == BACKWARD and op.kind == "op"
 
 
+def is_made_again(op: Op, graph: Graph) -> bool:
+    """Whether an op makes the same of constants on every device: it is not exchanged, each makes the part it needs."""
+    scalars = all(v in graph.constants and not graph.avals[v].shape for v in op.operands)
+    return op.primitive in ("broadcast_in_dim", "iota") and scalars
+
+
 def read_again(graph: Graph) -> dict[int, int]:
     """How many ops of the backward pass read each array that was there before and that other ops read too.
 

@@ -104,6 +104,15 @@ def _fits(shape: Sequence[int], layout: Layout, sizes: Sequence[int]) -> bool:
     return True
 
 
+@lru_cache(maxsize=65536)
+def remaking(rule: Rule, layouts_: tuple[Layout, ...]) -> tuple[tuple[Strategy, ...], tuple[Layout, ...]]:
+    """Strategies that make the first result in each layout, as far as they can, and the layouts that they leave."""
+    options = tuple(
+        tuple(NOTHING if entry < 0 else rule.results[0][entry][0] for entry in layout) for layout in layouts_
+    )
+    return options, tuple(result_layout(rule, 0, option) for option in options)
+
+
 def split_degree(strategy: Strategy, sizes: Sequence[int]) -> int:
     """Into how many parts a strategy divides the work of an op."""
     degree = 1

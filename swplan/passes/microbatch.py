@@ -175,9 +175,7 @@ class _Writer:
         operands = (*starts, *scanned)
         source = next((op.source for op in body), "")
         results = (*finals, *wholes)
-        loop = Op(
-            "scan", operands, results, params, None, None, source, stage, "scan", (region,), len(carries), parts
-        )
+        loop = Op("scan", operands, results, params, None, None, source, stage, "scan", (region,), len(carries), parts)
         return loop, self.following
 
     def _stacked(self, value: int, dim: int) -> int:

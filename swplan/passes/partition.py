@@ -11,11 +11,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from swplan.ir.again import is_later, read_again
+from swplan.ir.again import is_later, is_made_again, read_again
 from swplan.ir.device import Compute, DeviceOp, DeviceProgram, DeviceRegion, DeviceValue, Loop, Move
 from swplan.ir.graph import Aval, Graph, Op, Region
 from swplan.ir.layout import Layout, Step, local_shape, replicated, reshard, shift
-from swplan.ir.strategy import NOTHING, operand_layout, result_layout
+from swplan.ir.strategy import operand_layout, remaking, result_layout
 
 Choices = Mapping[tuple[str, int], tuple[int, ...]]
 
@@ -100,8 +100,7 @@ class _Partitioner:
     def _make_again(self, value: int, home: _Home, layout: Layout, reader: Op | None) -> int:
         """A broadcast constant or an iota is not exchanged: every device makes the part that it needs."""
         op = self.made[value]
-        strategy = tuple(NOTHING if entry < 0 else op.rule.results[0][entry][0] for entry in layout)
-        whole = result_layout(op.rule, 0, strategy)
+        (strategy,), (whole,) = remaking(op.rule, (layout,))
         if whole not in home.versions:
             operands = tuple(self.fetch(v, replicated(len(self.sizes)), op) for v in op.operands)
             home.versions[whole] = self.new(value, whole)
@@ -122,15 +121,12 @@ class _Partitioner:
             self.define(value, result_layout(op.rule, out, strategy)) for out, value in enumerate(op.results)
         )
         self.scope.ops.append(Compute(op, strategy, operands, results, self._present(op.after)))
-        if op.primitive in ("broadcast_in_dim", "iota") and all(map(self._is_scalar_constant, op.operands)):
+        if is_made_again(op, self.graph):
             self.made[op.results[0]] = op
 
     def _present(self, value: int | None) -> int | None:
         """What a device holds of a value as it was made."""
         return None if value is None else self.homes[value].versions[self.homes[value].base]
-
-    def _is_scalar_constant(self, value: int) -> bool:
-        return value in self.graph.constants and not self.graph.avals[value].shape
 
     def scan(self, op: Op) -> None:
         (body,) = op.regions

@@ -183,7 +183,7 @@ class Timewise:
         return self.fresh(Aval(shape, aval.dtype), value)
 
     def _scan(self, op: Op, ops: list[Op]) -> None:
-        """A loop over layers and the like: carries may turn out to be split or sums, so it is tried until they agree."""
+        """A loop over layers and the like: carries may turn out to be split or sums; it is tried until they agree."""
         (body,), states = op.regions, [self.of(v) for v in op.operands]
         slices = [_unstacked(state) for state in states[op.carries :]]
         carries = states[: op.carries]

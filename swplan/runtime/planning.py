@@ -3,67 +3,126 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
 
 from swplan.costmodel.cluster import Cluster
-from swplan.costmodel.network import Placement
-from swplan.errors import InfeasibleError, PlanMismatchError
+from swplan.errors import InfeasibleError, PlanMismatchError, UsageError
 from swplan.ir.device import DeviceProgram
 from swplan.ir.graph import Graph, walk
+from swplan.passes.dce import eliminate_dead
+from swplan.passes.microbatch import in_micro_batches
 from swplan.passes.partition import partition
-from swplan.plan import FORMAT, Alternative, Certificate, Plan, Precision
+from swplan.passes.recompute import recomputed
+from swplan.passes.timewise import NotInParts
+from swplan.plan import FORMAT, Alternative, Certificate, Plan, Precision, Recompute, Trade
 from swplan.runtime import describe
+from swplan.runtime.alternatives import beside, costs_of, runners_up, too_large
 from swplan.runtime.compiler import xla
+from swplan.runtime.maker import JaxMaker
 from swplan.runtime.trace import Program
-from swplan.search.classics import CLASSICS, classic, price_unlimited
+from swplan.search.classics import CLASSICS, classic
 from swplan.search.decisions import decision_graph
+from swplan.search.exploring import Explored, explore
 from swplan.search.fitting import Found
 from swplan.search.planner import Progress, find
 from swplan.search.pricing import Pricer
 from swplan.search.space import domain
 from swplan.search.subject import Subject, subject
-
-SMALL = 20_000
-"""Decisions up to which the memory of what does not fit is measured exactly."""
+from swplan.search.variants import AS_WRITTEN, Variant
 
 
-def make_plan(
-    program: Program,
-    cluster: Cluster,
-    *,
-    name: str,
-    precision: Precision,
-    baseline: str | None = None,
-    max_axes: int | None = None,
-    time_limit_s: float | None = None,
-    progress: Progress | None = None,
-) -> Plan:
-    """The best plan for a program on a cluster, or the best of a classic kind.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """What a user asks of the search; the words are those of `swplan.plan`."""
+
+    baseline: str | None = None
+    max_axes: int | None = None
+    time_limit_s: float | None = None
+    progress: Progress | None = None
+    micro_batches: int | None = None
+    recompute: str = "auto"
+
+
+def make_plan(program: Program, cluster: Cluster, *, name: str, precision: Precision, wish: Wish | None = None) -> Plan:
+    """The best plan for a program on a cluster, or the best of a classic kind, which runs the program as written.
 
     Raises:
       InfeasibleError: nothing fits the memory of a device.
-      UsageError: there is no such baseline.
+      UsageError: there is no such baseline, or the batch does not come apart as asked for.
     """
+    wish = wish or Wish()
     prepared = subject(program.graph, cluster, xla())
-    axes = max_axes or default_axes(cluster)
-    remark = ""
-    if baseline is not None:
-        placement, pins, remark = classic(prepared, baseline)
-        found = find(prepared, max_axes=1, meshes=[placement], pins=pins, progress=progress)
-    else:
-        thorough = max_axes is not None
-        found = find(prepared, max_axes=axes, time_limit_s=time_limit_s, progress=progress, thorough=thorough)
-    if found is None:
-        raise InfeasibleError(_too_large(prepared, cluster, baseline))
-    classics = [] if baseline else [_classic(prepared, kind) for kind in CLASSICS]
-    found = _cheapest(prepared, found, [other for _, other in classics if other is not None])
-    alternatives = _runners_up(prepared, found) + tuple(row for row, _ in classics)
-    plan = _write(prepared, program, found, name, precision, alternatives, [remark] if remark else [])
+    explored, remarks = _search(prepared, wish)
+    if explored.found is None:
+        raise InfeasibleError(too_large(prepared, cluster, wish.baseline))
+    classics = [] if wish.baseline else [beside(prepared, kind) for kind in CLASSICS]
+    forced = wish.micro_batches is not None or wish.recompute != "auto"
+    explored = _cheapest(prepared, explored, [other for _, other in classics if other is not None and not forced])
+    alternatives = runners_up(explored.subject, explored.found) + tuple(row for row, _ in classics)
+    program = replace(program, graph=explored.subject.graph)
+    plan = _write(explored, program, name, precision, alternatives, remarks)
     msgspec.structs.force_setattr(plan, "program", program)
     return plan
+
+
+def _search(prepared: Subject, wish: Wish) -> tuple[Explored, list[str]]:
+    """What was found, and what is to be said of it."""
+    if wish.baseline is not None:
+        placement, pins, remark = classic(prepared, wish.baseline)
+        found = find(prepared, max_axes=1, meshes=[placement], pins=pins, progress=wish.progress)
+        return Explored(variant=AS_WRITTEN, subject=prepared, found=found, points=(), tried={}), [remark] * bool(remark)
+    if wish.micro_batches is not None:
+        _check_parts(prepared.graph, wish.micro_batches)
+    explored = explore(
+        prepared,
+        lambda variant: variant_graph(prepared.graph, variant),
+        max_axes=wish.max_axes or default_axes(prepared.cluster),
+        time_limit_s=wish.time_limit_s,
+        progress=wish.progress,
+        thorough=wish.max_axes is not None,
+        parts=wish.micro_batches,
+        recompute=wish.recompute,
+    )
+    return explored, []
+
+
+def _check_parts(graph: Graph, parts: int) -> None:
+    try:
+        in_micro_batches(graph, parts, JaxMaker())
+    except NotInParts as error:
+        raise UsageError(f"micro_batches={parts}: the step does not come apart so: {error}") from error
+
+
+def variant_graph(graph: Graph, variant: Variant) -> Graph | None:
+    """The program of a variant; None if it does not come apart into so many micro-batches."""
+    try:
+        return _rewritten(graph, variant.micro_batches, variant.recomputed)
+    except NotInParts:
+        return None
+
+
+def _rewritten(graph: Graph, parts: int, dropped: frozenset[int]) -> Graph:
+    graph = recomputed(graph, dropped)
+    return graph if parts == 1 else eliminate_dead(in_micro_batches(graph, parts, JaxMaker()))
+
+
+def planned(plan: Plan, program: Program) -> Program:
+    """The program that a plan runs: in its micro-batches, with what it computes again.
+
+    Raises:
+      PlanMismatchError: the batch of these arguments does not come apart so.
+    """
+    try:
+        graph = _rewritten(program.graph, plan.micro_batches, frozenset(plan.recompute.values))
+    except NotInParts as error:
+        raise PlanMismatchError(
+            f"the plan runs '{plan.step}' in {plan.micro_batches} micro-batches, and these arguments do not come "
+            f"apart so: {error}"
+        ) from error
+    return replace(program, graph=graph)
 
 
 def default_axes(cluster: Cluster) -> int:
@@ -72,14 +131,14 @@ def default_axes(cluster: Cluster) -> int:
 
 
 def _write(
-    prepared: Subject,
+    explored: Explored,
     program: Program,
-    found: Found,
     name: str,
     precision: Precision,
     alternatives: tuple[Alternative, ...],
     notes: list[str],
 ) -> Plan:
+    prepared, found = explored.subject, explored.found
     graph, best, cluster = program.graph, found.best, prepared.cluster
     pricer = Pricer(cluster, best.placement, graph, prepared.fused)
     axes = describe.axes_of(prepared, best)
@@ -108,7 +167,31 @@ def _write(
         notes=tuple(notes + _lower_bound_notes(graph)),
         options=options,
         choices=choices,
+        **_variant_fields(explored),
     )
+
+
+def _variant_fields(explored: Explored) -> dict[str, Any]:
+    variant = explored.variant
+    again = Recompute(what=variant.recompute, values=tuple(sorted(variant.recomputed)))
+    return {"micro_batches": variant.micro_batches, "recompute": again, "found": _trades(explored)}
+
+
+def _trades(explored: Explored) -> tuple[Trade, ...]:
+    """The plans of which none is faster and takes less memory, fastest first."""
+    kept: list[Trade] = []
+    for point in sorted(explored.points, key=lambda p: (p.step_s, p.memory_bytes)):
+        if not kept or point.memory_bytes < kept[-1].peak_memory_bytes:
+            kept.append(
+                Trade(
+                    step_time_s=point.step_s,
+                    peak_memory_bytes=int(point.memory_bytes),
+                    mesh=point.placement.sizes,
+                    micro_batches=point.variant.micro_batches,
+                    recompute=point.variant.recompute,
+                )
+            )
+    return tuple(kept)
 
 
 def _certificate(prepared: Subject, found: Found) -> Certificate:
@@ -171,76 +254,15 @@ def device_program(plan: Plan, graph: Graph) -> DeviceProgram:
     return partition(graph, sizes, choices)
 
 
-def _runners_up(prepared: Subject, found: Found) -> tuple[Alternative, ...]:
-    best = {}
-    for candidate in found.runners_up:
-        best.setdefault(candidate.placement.sizes, candidate)
-    rows = []
-    for candidate in list(best.values())[:5]:
-        names = describe.axes_of(prepared, candidate)
-        mesh = tuple((axis.name, axis.size) for axis in names)
-        rows.append(
-            _alternative(" x ".join(f"{n}:{s}" for n, s in mesh), mesh, candidate.cost_s, candidate.memory_bytes, "")
-        )
-    return tuple(rows)
-
-
-def _alternative(name: str, mesh: Sequence, seconds: float | None, memory: float | None, excluded: str) -> Alternative:
-    held = None if memory is None else int(memory)
-    return Alternative(name=name, mesh=tuple(mesh), step_time_s=seconds, peak_memory_bytes=held, excluded=excluded)
-
-
-def _classic(prepared: Subject, name: str) -> tuple[Alternative, Found | None]:
-    """A classic beside the plan; one that does not fit is priced all the same, with what it lacks."""
-    placement, pins, remark = classic(prepared, name)
-    found = find(prepared, max_axes=1, meshes=[placement], pins=pins)
-    if found is None:
-        return _unlimited(prepared, name, placement, pins), None
-    mesh = tuple((axis.name, axis.size) for axis in describe.axes_of(prepared, found.best))
-    costs = _costs(prepared, found)
-    row = _alternative(name, mesh, sum(costs.values()), found.best.memory_bytes, remark)
-    return msgspec.structs.replace(row, breakdown=costs), found
-
-
-def _costs(prepared: Subject, found: Found) -> dict[str, float]:
-    """Seconds by cause of the finished program."""
-    pricer = Pricer(prepared.cluster, found.best.placement, prepared.graph, prepared.fused)
-    names = tuple(axis.name for axis in describe.axes_of(prepared, found.best))
-    return describe.prices_of(prepared.graph, found.program, pricer, names)[2]
-
-
-def _cheapest(prepared: Subject, found: Found, classics: Sequence[Found]) -> Found:
+def _cheapest(written: Subject, explored: Explored, classics: Sequence[Found]) -> Explored:
     """What was found, or a classic whose finished program costs less: exchanges that readers share count once there."""
-    seconds = {id(one): sum(_costs(prepared, one).values()) for one in (found, *classics)}
+    found = explored.found
+    seconds = {id(one): sum(costs_of(written, one).values()) for one in classics}
+    seconds[id(found)] = sum(costs_of(explored.subject, found).values())
     best = min([found, *classics], key=lambda one: seconds[id(one)])
     if best is found:
-        return found
-    others = (replace(found.best, cost_s=seconds[id(found)]), *found.runners_up)
+        return explored
+    others = (replace(found.best, cost_s=seconds[id(found)]), *found.runners_up) if explored.subject is written else ()
     bound_s = min(found.bound_s, best.best.cost_s)
-    return replace(best, runners_up=others, bound_s=bound_s, meshes=found.meshes)
-
-
-def _unlimited(prepared: Subject, name: str, placement: Placement, pins: Any) -> Alternative:
-    candidate = price_unlimited(prepared, placement, pins, exactly=len(prepared.decisions.nodes) <= SMALL)
-    over = candidate.memory_bytes - prepared.cluster.memory_bytes
-    mesh = tuple((axis.name, axis.size) for axis in describe.axes_of(prepared, candidate))
-    text = f"needs {_size(candidate.memory_bytes)} a device, {_size(over)} more than there are"
-    return _alternative(name, mesh, candidate.cost_s, candidate.memory_bytes, text)
-
-
-def _too_large(prepared: Subject, cluster: Cluster, baseline: str | None) -> str:
-    graph = prepared.graph
-    kept = sorted(((graph.avals[v].bytes, n) for v, n in zip(graph.top.inputs, graph.names, strict=True)), reverse=True)
-    largest = ", ".join(f"{name} ({_size(size)})" for size, name in kept[:3])
-    state = sum(size for size, _ in kept) / cluster.devices
-    return (
-        f"no {baseline or 'plan'} fits: a device of {cluster.chip.name} has {_size(cluster.memory_bytes)}.\n"
-        f"  The arguments alone, split evenly over {cluster.devices} devices, take {_size(state)} each;\n"
-        f"  largest: {largest}.\n"
-        "  Use more devices, a smaller batch, or a lower precision."
-    )
-
-
-def _size(count: float) -> str:
-    unit, name = next(((u, n) for u, n in ((2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB")) if count >= u), (1, "B"))
-    return f"{count / unit:.3g} {name}" if count < 1000 * unit else f"{count / unit:,.0f} {name}"
+    best = replace(best, runners_up=others, bound_s=bound_s, meshes=found.meshes)
+    return replace(explored, variant=AS_WRITTEN, subject=written, found=best)

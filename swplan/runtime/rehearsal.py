@@ -10,7 +10,7 @@ from swplan.ir.graph import Graph
 from swplan.ir.strategy import strategies
 from swplan.passes.partition import partition
 from swplan.plan import Plan
-from swplan.runtime.planning import decode_choices
+from swplan.runtime.planning import decode_choices, planned
 from swplan.runtime.prepare import Prepared
 from swplan.runtime.step import built
 from swplan.search.decisions import Node, decision_graph
@@ -23,7 +23,7 @@ def rehearsed(plan: Plan, prepared: Prepared, devices: int) -> Callable[[tuple, 
     Raises:
       PlanMismatchError: the program has another structure, or no mesh of so many devices can hold the decisions.
     """
-    exact = prepared.exact(plan.precision)
+    exact = planned(plan, prepared.exact(plan.precision))
     choices = decode_choices(plan, exact.graph)
     nodes = decision_graph(exact.graph).nodes
     axes = len(plan.axes)

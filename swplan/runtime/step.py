@@ -17,7 +17,7 @@ from swplan.runtime.compiler import xla
 from swplan.runtime.conformance import Conformance, compare
 from swplan.runtime.loss_scaling import initial_state
 from swplan.runtime.mesh import device_mesh
-from swplan.runtime.planning import device_program
+from swplan.runtime.planning import device_program, planned
 from swplan.runtime.prepare import Prepared
 from swplan.runtime.trace import Program
 
@@ -68,7 +68,7 @@ def planned_step(plan: Plan, prepared: Prepared) -> PlannedStep:
     Raises:
       PlanMismatchError: the plan is for another program, or for more devices than there are.
     """
-    exact = prepared.exact(plan.precision)
+    exact = planned(plan, prepared.exact(plan.precision))
     return built(plan, exact, device_program(plan, exact.graph))
 
 

@@ -19,7 +19,7 @@ Key = tuple[str, int]
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """One decision. `key` names it in the plan; `count` is how often an op runs; `weight` how many values it holds."""
+    """One decision. `key` names it in the plan; `count` is how often it runs; `stacked` how many values it holds."""
 
     key: Key
     count: int
@@ -27,6 +27,7 @@ class Node:
     aval: Aval | None = None
     pending: bool = False
     role: str = "activation"
+    stacked: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +74,9 @@ class _Builder:
     scope: dict[int, int] = field(default_factory=dict)
     copied: dict[int, int] = field(default_factory=dict)
 
-    def variable(self, key: Key, value: int, count: int, pending: bool = False) -> int:
+    def variable(self, key: Key, value: int, count: int, pending: bool = False, stacked: int = 1) -> int:
         """A node that chooses a layout for something with the shape of `value`."""
-        self.nodes.append(Node(key, count, None, self.graph.avals[value], pending, self.graph.role(value)))
+        self.nodes.append(Node(key, count, None, self.graph.avals[value], pending, self.graph.role(value), stacked))
         return len(self.nodes) - 1
 
     def define(self, value: int, node: int, out: int, count: int, shift: int = 0) -> None:
@@ -86,14 +87,14 @@ class _Builder:
             self.connect(value, copy, 0)
             self.origin[value] = (copy, 0, 0)
 
-    def connect(self, value: int, target: int, slot: int, count: int | None = None, target_shift: int = 0) -> None:
-        """Adds the edge of a value to a node; what does not change inside a loop is resharded outside of it."""
+    def connect(self, value: int, target: int, slot: int, target_shift: int = 0) -> None:
+        """Adds the edge of a value to a node; it is resharded where it is defined, outside of loops that read it."""
         if value in self.graph.constants and not self.graph.avals[value].shape:
             return
         source, out, shift = self.origin[value]
         if self.nodes[target].op is not None and self.nodes[target].op.stage == BACKWARD and value in self.copied:
             source, out, shift = self.copied[value], 0, 0
-        runs = self.scope[value] if count is None else count
+        runs = self.scope[value]
         self.edges.append(Edge(source, out, target, slot, self.graph.avals[value], runs, shift, target_shift))
 
     def region(self, region: Region, count: int) -> None:
@@ -123,7 +124,7 @@ class _Builder:
         for i in range(op.carries):
             inner = body.inputs[i]
             node = self.variable(("carry", inner), inner, count, pending=True)
-            self.connect(op.operands[i], node, 0, count)
+            self.connect(op.operands[i], node, 0)
             self.define(inner, node, 0, count * trips)
 
     def scan(self, op: Op, count: int) -> None:
@@ -131,17 +132,17 @@ class _Builder:
         self.carry(op, body, count, trips)
         for outer, inner in zip(op.operands[op.carries :], body.inputs[op.carries :], strict=True):
             node = self.variable(("slice", inner), inner, count)
-            self.connect(outer, node, 0, count, target_shift=1)
+            self.connect(outer, node, 0, target_shift=1)
             self.define(inner, node, 0, count * trips)
         carries = [self._carry_node(value) for value in body.inputs[: op.carries]]
         self.region(body, count * trips)
         for i, value in enumerate(body.outputs):
             if i < op.carries:
-                self.connect(value, carries[i], 1, count * trips)
+                self.connect(value, carries[i], 1)
                 self.define(op.results[i], carries[i], 0, count)
             else:
-                node = self.variable(("stack", op.results[i]), value, count * trips, pending=True)
-                self.connect(value, node, 0, count * trips)
+                node = self.variable(("stack", op.results[i]), value, count * trips, pending=True, stacked=trips)
+                self.connect(value, node, 0)
                 self.define(op.results[i], node, 0, count, shift=1)
 
     def _carry_node(self, inner: int) -> int:
@@ -157,7 +158,7 @@ class _Builder:
         self.replicated(condition.outputs[0], ("predicate", op.results[0]), count)
         self.region(body, count * (op.trips or 1))
         for value, node, result in zip(body.outputs, carries, op.results, strict=True):
-            self.connect(value, node, 1, count * (op.trips or 1))
+            self.connect(value, node, 1)
             self.define(result, node, 0, count)
 
     def cond(self, op: Op, count: int) -> None:
@@ -167,12 +168,12 @@ class _Builder:
         for i, result in enumerate(op.results):
             node = self.variable(("branch", result), result, count, pending=True)
             for slot, body in enumerate(op.regions):
-                self.connect(body.outputs[i], node, slot, count)
+                self.connect(body.outputs[i], node, slot)
             self.define(result, node, 0, count)
 
     def replicated(self, value: int, key: Key, count: int) -> None:
         """A reader that needs a scalar whole on every device."""
-        self.connect(value, self.variable(key, value, count), 0, count)
+        self.connect(value, self.variable(key, value, count), 0)
 
 
 def _readers(graph: Graph) -> dict[int, int]:

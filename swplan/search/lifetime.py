@@ -96,4 +96,4 @@ def _sizes(node: Node, decisions: DecisionGraph, fused: OnChip) -> list[float]:
         return [0 if value in fused else avals[value].bytes for value in node.op.results]
     if node.key[0] == "output":
         return [0]
-    return [node.aval.bytes * (node.count if node.key[0] == "stack" else 1)]
+    return [node.aval.bytes * node.stacked]

@@ -37,7 +37,25 @@ def find(
     progress: Progress | None = None,
     thorough: bool = True,
 ) -> Found | None:
-    """The best plan, or None if nothing fits the memory of a device.
+    """The best plan, or None if nothing fits the memory of a device; arguments as for `hunt`."""
+    deadline = time.monotonic() + time_limit_s if time_limit_s is not None else None
+    return hunt(
+        subject, max_axes=max_axes, meshes=meshes, pins=pins, deadline=deadline, progress=progress, thorough=thorough
+    ).found()
+
+
+def hunt(
+    subject: Subject,
+    *,
+    max_axes: int,
+    meshes: Sequence[Placement] | None = None,
+    pins: Pins | None = None,
+    deadline: float | None = None,
+    progress: Progress | None = None,
+    thorough: bool = True,
+    worst_s: float = np.inf,
+) -> Hunt:
+    """Solves the meshes of a cluster.
 
     Every mesh of up to two axes is looked at; meshes of more axes are those that split an axis of the most promising
     ones.
@@ -47,39 +65,54 @@ def find(
       max_axes: how many mesh axes at most.
       meshes: these meshes only.
       pins: options to which classes of decisions are held.
-      time_limit_s: for all meshes together; what is not looked at by then counts with its lower bound.
+      deadline: of `time.monotonic`; what is not looked at by then counts with its lower bound.
       progress: called with (meshes done, meshes, text).
       thorough: look at more than two axes even if something fits on two.
+      worst_s: the cost of a plan that is known already.
     """
-    deadline = time.monotonic() + time_limit_s if time_limit_s is not None else None
-    hunt = Hunt(subject, pins, deadline, progress)
-    hunt.over(
+    state = Hunt(subject, pins, deadline, progress, worst_s)
+    state.over(
         list(meshes) if meshes is not None else candidate_meshes(subject.cluster, subject.decisions, min(max_axes, 2))
     )
-    for _ in range(2, max_axes if meshes is None and (thorough or not hunt.candidates) else 2):
+    for _ in range(2, max_axes if meshes is None and (thorough or not state.candidates) else 2):
         sizes = useful_sizes(subject.decisions, subject.cluster.devices)
-        hunt.over(refined(subject.cluster, hunt.seeds(), sizes), most=REFINED // 2 if hunt.candidates else REFINED)
-    candidates = sorted(hunt.candidates, key=lambda c: c.cost_s)
-    return fitting(subject, candidates, pins, hunt.bound, len(hunt.seen))
+        state.over(refined(subject.cluster, state.seeds(), sizes), most=REFINED // 2 if state.candidates else REFINED)
+    return state
 
 
 @dataclass(slots=True)
 class Hunt:
-    """The state of a search over meshes: what was found, and a bound for all that was looked at."""
+    """The state of a search over meshes: what was found, and a bound for all that was looked at.
+
+    `floors` bounds what plans on each mesh cost if memory is no concern; no plan holds less than `least_bytes`.
+    """
 
     subject: Subject
     pins: Pins | None
     deadline: float | None
     progress: Progress | None
+    worst_s: float = np.inf
     candidates: list[Candidate] = field(default_factory=list)
     excluded: list[tuple[float, Placement]] = field(default_factory=list)
     seen: set[Placement] = field(default_factory=set)
     bound: float = np.inf
+    floors: dict[Placement, float] = field(default_factory=dict)
+    least_bytes: float = np.inf
+
+    @property
+    def floor_s(self) -> float:
+        """A bound on what any plan costs if memory is no concern."""
+        return min(self.floors.values(), default=np.inf)
 
     @property
     def best_s(self) -> float:
         """The cost of the best plan so far."""
-        return min((c.cost_s for c in self.candidates), default=np.inf)
+        return min([self.worst_s, *(c.cost_s for c in self.candidates)])
+
+    def found(self) -> Found | None:
+        """The cheapest candidate of which the finished program fits."""
+        candidates = sorted(self.candidates, key=lambda c: c.cost_s)
+        return fitting(self.subject, candidates, self.pins, self.bound, len(self.seen))
 
     def over(self, meshes: Sequence[Placement], most: int | None = None) -> None:
         """Looks at meshes, the most promising first, and at no more than `most` of those that could fit."""
@@ -92,6 +125,8 @@ class Hunt:
         self.excluded += [(screened[mesh.sizes][0], mesh) for mesh in order if screened[mesh.sizes][1] > capacity]
         chosen = fitting[:most]
         self.bound = min([self.bound, *(screened[mesh.sizes][0] for mesh in fitting[len(chosen) :])])
+        self.least_bytes = min([self.least_bytes, *(least for _, least in screened.values())])
+        self.floors.update({mesh: screened[mesh.sizes][0] for mesh in fresh})
         bounds = {
             mesh: self.relax(mesh, screened[mesh.sizes][0], (i, 2 * len(chosen))) for i, mesh in enumerate(chosen)
         }
@@ -121,6 +156,7 @@ class Hunt:
         if solution.choice is None and solution.bound >= worst:
             self.bound = min(self.bound, solution.bound)
             return None
+        self.floors[mesh] = max(self.floors[mesh], solution.bound)
         candidate = candidate_of(area, solution, stated) if solution.choice is not None else None
         if candidate is None or candidate.memory_bytes > self.subject.cluster.memory_bytes:
             return max(solution.bound, low)

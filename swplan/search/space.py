@@ -8,8 +8,10 @@ from functools import lru_cache
 
 import numpy as np
 
+from swplan.ir.again import is_made_again
+from swplan.ir.graph import Op
 from swplan.ir.layout import Layout, degree, replicated, shift
-from swplan.ir.strategy import layouts, strategies
+from swplan.ir.strategy import layouts, remaking, strategies
 from swplan.passes.fusion import OnChip
 from swplan.search.decisions import Edge, Node
 from swplan.search.fold import Folded
@@ -105,7 +107,31 @@ def _edge_costs(space: Space, edge: Edge) -> np.ndarray:
     targets = demanded(space, edge)
     if _stays(space.folded.decisions.nodes[edge.source], edge.out, space.pricer.fused):
         return _unchanged_only(sources, targets)
+    made = _made(space.folded, edge)
+    if made is not None:
+        return _made_again_s(space, made, edge, sources, targets)
     return space.pricer.reshard_s(edge.aval, sources, targets)
+
+
+def _made(folded: Folded, edge: Edge) -> Op | None:
+    """The op of a value that every device makes for itself in the layout that it needs."""
+    decisions = folded.decisions
+    node = decisions.nodes[edge.source]
+    if node.op is None and node.key[0] in ("copy", "again"):
+        position = decisions.index.get(("op", node.key[1]))
+        node = decisions.nodes[position] if position is not None else node
+    return node.op if node.op is not None and is_made_again(node.op, decisions.graph) else None
+
+
+def _made_again_s(
+    space: Space, op: Op, edge: Edge, sources: tuple[Layout, ...], targets: tuple[Layout, ...]
+) -> np.ndarray:
+    """Seconds to make a value once more, where it is needed in another layout, and of what is left to reshard."""
+    made, whole = remaking(op.rule, targets)
+    again_s = space.pricer.op_s(op, made) + np.array(
+        [space.pricer.reshard_s(edge.aval, (w,), (t,))[0, 0] for w, t in zip(whole, targets, strict=True)]
+    )
+    return np.where(np.equal.outer(_numbers(sources), _numbers(targets)), 0.0, again_s[None, :])
 
 
 def _stays(node: Node, out: int, fused: OnChip) -> bool:

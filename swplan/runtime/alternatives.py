@@ -1,0 +1,87 @@
+"""What stands beside a plan: other meshes, the classics, and why a program does not fit at all."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from swplan.costmodel.cluster import Cluster
+from swplan.costmodel.network import Placement
+from swplan.plan import Alternative
+from swplan.runtime import describe
+from swplan.search.classics import classic, price_unlimited
+from swplan.search.fitting import Found
+from swplan.search.planner import find
+from swplan.search.pricing import Pricer
+from swplan.search.subject import Subject
+
+SMALL = 20_000
+"""Decisions up to which the memory of what does not fit is measured exactly."""
+
+
+def runners_up(prepared: Subject, found: Found) -> tuple[Alternative, ...]:
+    """The best plans on other meshes, cheapest first."""
+    best = {}
+    for candidate in found.runners_up:
+        best.setdefault(candidate.placement.sizes, candidate)
+    rows = []
+    for candidate in list(best.values())[:5]:
+        names = describe.axes_of(prepared, candidate)
+        mesh = tuple((axis.name, axis.size) for axis in names)
+        rows.append(
+            _alternative(" x ".join(f"{n}:{s}" for n, s in mesh), mesh, candidate.cost_s, candidate.memory_bytes, "")
+        )
+    return tuple(rows)
+
+
+def _alternative(name: str, mesh: Sequence, seconds: float | None, memory: float | None, excluded: str) -> Alternative:
+    held = None if memory is None else int(memory)
+    return Alternative(name=name, mesh=tuple(mesh), step_time_s=seconds, peak_memory_bytes=held, excluded=excluded)
+
+
+def beside(prepared: Subject, name: str) -> tuple[Alternative, Found | None]:
+    """A classic beside the plan; one that does not fit is priced all the same, with what it lacks."""
+    placement, pins, remark = classic(prepared, name)
+    found = find(prepared, max_axes=1, meshes=[placement], pins=pins)
+    if found is None:
+        return _unlimited(prepared, name, placement, pins), None
+    mesh = tuple((axis.name, axis.size) for axis in describe.axes_of(prepared, found.best))
+    costs = costs_of(prepared, found)
+    row = _alternative(name, mesh, sum(costs.values()), found.best.memory_bytes, remark)
+    return msgspec.structs.replace(row, breakdown=costs), found
+
+
+def costs_of(prepared: Subject, found: Found) -> dict[str, float]:
+    """Seconds by cause of the finished program."""
+    pricer = Pricer(prepared.cluster, found.best.placement, prepared.graph, prepared.fused)
+    names = tuple(axis.name for axis in describe.axes_of(prepared, found.best))
+    return describe.prices_of(prepared.graph, found.program, pricer, names)[2]
+
+
+def _unlimited(prepared: Subject, name: str, placement: Placement, pins: Any) -> Alternative:
+    candidate = price_unlimited(prepared, placement, pins, exactly=len(prepared.decisions.nodes) <= SMALL)
+    over = candidate.memory_bytes - prepared.cluster.memory_bytes
+    mesh = tuple((axis.name, axis.size) for axis in describe.axes_of(prepared, candidate))
+    text = f"needs {_size(candidate.memory_bytes)} a device, {_size(over)} more than there are"
+    return _alternative(name, mesh, candidate.cost_s, candidate.memory_bytes, text)
+
+
+def too_large(prepared: Subject, cluster: Cluster, baseline: str | None) -> str:
+    """Why nothing fits, in words."""
+    graph = prepared.graph
+    kept = sorted(((graph.avals[v].bytes, n) for v, n in zip(graph.top.inputs, graph.names, strict=True)), reverse=True)
+    largest = ", ".join(f"{name} ({_size(size)})" for size, name in kept[:3])
+    state = sum(size for size, _ in kept) / cluster.devices
+    return (
+        f"no {baseline or 'plan'} fits: a device of {cluster.chip.name} has {_size(cluster.memory_bytes)}.\n"
+        f"  The arguments alone, split evenly over {cluster.devices} devices, take {_size(state)} each;\n"
+        f"  largest: {largest}.\n"
+        "  Use more devices, a smaller batch, or a lower precision."
+    )
+
+
+def _size(count: float) -> str:
+    unit, name = next(((u, n) for u, n in ((2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB")) if count >= u), (1, "B"))
+    return f"{count / unit:.3g} {name}" if count < 1000 * unit else f"{count / unit:,.0f} {name}"

@@ -1,0 +1,200 @@
+"""The search over variants of a program: micro-batches and recomputation, where memory costs more than they do.
+
+The program as written comes first. If its best plan costs no more than it would with all the memory there could be,
+nothing is gained by saving memory, and that is the answer. Else variants are tried on the most promising meshes, those
+first that recompute least; each is searched only as far as it could beat the best so far.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from swplan.costmodel.network import Placement
+from swplan.ir.graph import Graph, Op
+from swplan.ir.layout import replicated
+from swplan.search.fitting import Found
+from swplan.search.planner import Hunt, Progress, hunt
+from swplan.search.subject import ENOUGH, Pins, Subject, pricer_on, subject
+from swplan.search.variants import AS_WRITTEN, Level, Variant, levels, micro_batch_counts, seconds_by_op
+
+PROMISING = 4
+"""Meshes on which variants are tried."""
+MOST_PARTS = 256
+"""Micro-batches at most."""
+RECOMPUTE = ("auto", "nothing", "everything")
+
+Make = Callable[[Variant], Graph | None]
+PinsOf = Callable[[Subject], Pins | None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Point:
+    """A plan that was found: its time and memory, and the program and mesh that it runs."""
+
+    variant: Variant
+    placement: Placement
+    step_s: float
+    memory_bytes: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Explored:
+    """The outcome: the best plan with its program, and all that were found on the way.
+
+    Attributes:
+      variant: of the best plan.
+      subject: its program, prepared.
+      found: the plan; None if nothing fits.
+      points: plans found, of every variant that was searched.
+      tried: variants that were searched, with the fewest bytes that each needs at least.
+    """
+
+    variant: Variant
+    subject: Subject
+    found: Found | None
+    points: tuple[Point, ...]
+    tried: Mapping[Variant, float]
+
+
+def explore(
+    written: Subject,
+    make: Make,
+    *,
+    max_axes: int,
+    pins: PinsOf | None = None,
+    kept: frozenset[int] = frozenset(),
+    time_limit_s: float | None = None,
+    progress: Progress | None = None,
+    thorough: bool = True,
+    parts: int | None = None,
+    recompute: str = "auto",
+) -> Explored:
+    """The best plan of a program and its variants.
+
+    Args:
+      written: the program as written.
+      make: the graph of a variant; None if the program does not come apart so.
+      max_axes: how many mesh axes at most.
+      pins: options to which decisions of a variant are held.
+      kept: values that are not recomputed.
+      time_limit_s: for all together.
+      progress: called with (done, total, text).
+      thorough: look at more than two axes even if something fits on two.
+      parts: so many micro-batches; as many as are worth it if absent.
+      recompute: one of `RECOMPUTE`.
+    """
+    deadline = time.monotonic() + time_limit_s if time_limit_s is not None else None
+    options = {"max_axes": max_axes, "deadline": deadline, "progress": progress, "thorough": thorough}
+    first = hunt(written, pins=pins(written) if pins else None, **options)
+    state = _Exploration(written=written, make=make, pins=pins, options=options, first=first, parts=parts)
+    if parts in (None, 1) and recompute in ("auto", "nothing"):
+        state.take(AS_WRITTEN, written, first)
+    if state.best_s > (1 + ENOUGH) * first.floor_s:
+        state.over_levels(_chosen(levels(written.graph, _seconds(written), kept), recompute))
+    return state.outcome()
+
+
+def _chosen(found: Sequence[Level], recompute: str) -> Sequence[Level]:
+    """The levels among which the search may choose."""
+    return found if recompute == "auto" else [found[{"nothing": 0, "everything": -1}[recompute]]]
+
+
+def _seconds(written: Subject) -> Callable[[Op], float]:
+    """What ops take on one device that does everything."""
+    pricer = pricer_on(written, Placement(cluster=written.cluster, sizes=(written.cluster.devices,), order=(0,)))
+    whole = (replicated(1),)
+    return seconds_by_op(lambda op: float(pricer.op_s(op, whole)[0]) if op.rule is not None else 0.0)
+
+
+@dataclass(slots=True, kw_only=True)
+class _Exploration:
+    """What was found so far."""
+
+    written: Subject
+    make: Make
+    pins: PinsOf | None
+    options: dict
+    first: Hunt
+    parts: int | None
+    best: tuple[Variant, Subject, Found] | None = None
+    bound_s: float = np.inf
+    points: list[Point] = field(default_factory=list)
+    tried: dict[Variant, float] = field(default_factory=dict)
+
+    @property
+    def best_s(self) -> float:
+        return self.best[2].best.cost_s if self.best is not None else np.inf
+
+    def take(self, variant: Variant, prepared: Subject, state: Hunt) -> Found | None:
+        """Takes in what a search found."""
+        found = state.found()
+        self.tried[variant] = state.least_bytes
+        self.bound_s = min(self.bound_s, found.bound_s if found is not None else max(state.bound, state.floor_s))
+        if found is None:
+            return None
+        for one in (found.best, *found.runners_up):
+            point = Point(variant=variant, placement=one.placement, step_s=one.cost_s, memory_bytes=one.memory_bytes)
+            self.points.append(point)
+        if found.best.cost_s < self.best_s:
+            self.best = (variant, prepared, found)
+        return found
+
+    def over_levels(self, found: Sequence[Level]) -> None:
+        """Tries each level of recomputation with more and more micro-batches."""
+        devices = self.written.cluster.devices
+        for level in found:
+            floor_s = self.first.floor_s + level.again_s / devices
+            if floor_s * (1 + ENOUGH) >= self.best_s or self._late():
+                self.bound_s = min(self.bound_s, floor_s)
+                return
+            self.over_parts(level, floor_s)
+
+    def over_parts(self, level: Level, floor_s: float) -> None:
+        """Tries more and more micro-batches, until that costs more than it saves or saves nothing."""
+        least = np.inf
+        for parts in self.counts():
+            variant = Variant(micro_batches=parts, recomputed=level.values, recompute=level.name)
+            if variant in self.tried:
+                continue
+            found = self.attempt(variant)
+            enough = found is not None and found.best.cost_s <= (1 + ENOUGH) * floor_s
+            if variant not in self.tried or enough or self.tried[variant] > 0.99 * least or self._late():
+                return
+            least = self.tried[variant]
+
+    def counts(self) -> tuple[int, ...]:
+        """Of micro-batches: those that divide the batch, each at least twice the one before; or the one asked for."""
+        if self.parts is not None:
+            return (self.parts,)
+        found = [1]
+        for count in micro_batch_counts(self.written.graph, MOST_PARTS):
+            found += [count] if count >= 2 * found[-1] else []
+        return tuple(found)
+
+    def attempt(self, variant: Variant) -> Found | None:
+        """Searches one variant on the most promising meshes."""
+        graph = self.make(variant)
+        if graph is None:
+            return None
+        prepared = subject(graph, self.written.cluster, self.written.xla)
+        meshes = sorted(self.first.floors, key=lambda mesh: (self.first.floors[mesh], mesh.sizes, mesh.order))
+        options = self.options | {"meshes": meshes[:PROMISING], "worst_s": self.best_s}
+        left = (self.first.floors[mesh] for mesh in meshes[PROMISING:])
+        self.bound_s = min([self.bound_s, *left])
+        state = hunt(prepared, pins=self.pins(prepared) if self.pins else None, **options)
+        return self.take(variant, prepared, state)
+
+    def _late(self) -> bool:
+        deadline = self.options["deadline"]
+        return deadline is not None and time.monotonic() > deadline and self.best is not None
+
+    def outcome(self) -> Explored:
+        variant, prepared, found = self.best or (AS_WRITTEN, self.written, None)
+        if found is not None:
+            found = replace(found, bound_s=min(found.best.cost_s, self.bound_s))
+        points = tuple(self.points)
+        return Explored(variant=variant, subject=prepared, found=found, points=points, tried=self.tried)
