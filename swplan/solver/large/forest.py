@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from swplan.solver.large.arrays import Graph, compiled
+from swplan.solver.large.relax import relax
 
 OUTSIDE = -1
 
@@ -104,22 +105,13 @@ def _given_outside(graph, cost, choice, tree, node, out):
 
 
 @compiled
-def _relax(best, width, table, at, base):
-    for t in range(width):
-        value = table[at + t] + base
-        least = best[t]
-        best[t] = value if value < least else least
-
-
-@compiled
 def _lift(graph, slot, node, sums, best):
     """Adds the best of a node to the sums of its parent, for each strategy of that."""
     parent = graph.other[slot]
     first, size = graph.first[node], graph.first[node + 1] - graph.first[node]
     above, width = graph.first[parent], graph.first[parent + 1] - graph.first[parent]
     best[:width] = np.inf
-    for s in range(size):
-        _relax(best, width, graph.table, graph.at[slot] + s * width, sums[first + s])
+    relax(best, 0, width, graph.table, graph.at[slot], sums[first : first + size], size)
     for t in range(width):
         sums[above + t] += best[t]
 

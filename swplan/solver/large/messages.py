@@ -10,15 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from swplan.solver.large.arrays import Graph, compiled
-
-
-@compiled
-def _relax(messages, start, width, table, at, base):
-    """Lowers a message to what one strategy of its sender allows."""
-    for t in range(width):
-        value = table[at + t] + base
-        least = messages[start + t]
-        messages[start + t] = value if value < least else least
+from swplan.solver.large.relax import relax
 
 
 @compiled
@@ -33,14 +25,14 @@ def _settle(values, start, width):
 
 
 @compiled
-def _send(graph, messages, slot, gathered, size, share):
+def _send(graph, messages, slot, gathered, costs, size, share):
     """Sends a message over a slot; returns what was taken off it."""
     start, own = graph.where[graph.twin[slot]], graph.where[slot]
     width = graph.where[graph.twin[slot] + 1] - start
     messages[start : start + width] = np.inf
     for s in range(size):
-        base = share * gathered[s] - messages[own + s]
-        _relax(messages, start, width, graph.table, graph.at[slot] + s * width, base)
+        costs[s] = share * gathered[s] - messages[own + s]
+    relax(messages, start, width, graph.table, graph.at[slot], costs, size)
     return _settle(messages, start, width)
 
 
@@ -56,7 +48,7 @@ def _gather(graph, cost, messages, node, gathered):
 
 
 @compiled
-def _pass_on(graph, messages, node, gathered, backward):
+def _pass_on(graph, messages, node, gathered, costs, backward):
     """Sends the messages of a node in one direction; returns what was taken off them."""
     low, high = graph.slots[node], graph.slots[node + 1]
     size = graph.first[node + 1] - graph.first[node]
@@ -65,7 +57,7 @@ def _pass_on(graph, messages, node, gathered, backward):
     begin, end = (low, low + earlier) if backward else (low + earlier, high)
     taken = 0.0
     for slot in range(begin, end):
-        taken += _send(graph, messages, slot, gathered, size, share)
+        taken += _send(graph, messages, slot, gathered, costs, size, share)
     return taken
 
 
@@ -73,14 +65,15 @@ def _pass_on(graph, messages, node, gathered, backward):
 def sweep(graph: Graph, cost: np.ndarray, messages: np.ndarray) -> float:
     """One sweep forward and one backward; returns the bound."""
     nodes = len(graph.first) - 1
-    gathered = np.empty(np.max(graph.first[1:] - graph.first[:-1]))
+    widest = np.max(graph.first[1:] - graph.first[:-1])
+    gathered, costs = np.empty(widest), np.empty(widest)
     for node in range(nodes):
         _gather(graph, cost, messages, node, gathered)
-        _pass_on(graph, messages, node, gathered, False)
+        _pass_on(graph, messages, node, gathered, costs, False)
     bound = 0.0
     for node in range(nodes - 1, -1, -1):
         bound += _gather(graph, cost, messages, node, gathered)
-        bound += _pass_on(graph, messages, node, gathered, True)
+        bound += _pass_on(graph, messages, node, gathered, costs, True)
     return bound
 
 

@@ -166,9 +166,15 @@ def _kept(flat: Flat, alive: np.ndarray) -> Flat:
 
 
 def _leaders(flat: Flat) -> tuple[np.ndarray, np.ndarray]:
-    """For each node the neighbour that determines it, and the edge by which it does; -1 for none. No circles."""
+    """For each node the one that determines it, and the edge by which it does; -1 for none. No circles.
+
+    The first node with one strategy determines all others that have one.
+    """
     leader, via = np.full(flat.nodes, -1), np.full(flat.nodes, -1)
-    tree = np.arange(flat.nodes)
+    sizes = np.diff(flat.first)
+    fixed = np.flatnonzero(sizes == 1)
+    leader[fixed[1:]] = fixed[:1]
+    tree = np.where(leader < 0, np.arange(flat.nodes), leader)
 
     def top(node: int) -> int:
         while tree[node] != node:
@@ -176,7 +182,7 @@ def _leaders(flat: Flat) -> tuple[np.ndarray, np.ndarray]:
         return node
 
     found = kernels.determined(flat.first, flat.pairs, flat.at, flat.table)
-    for edge in np.flatnonzero(found.any(axis=1)).tolist():
+    for edge in np.flatnonzero(found.any(axis=1) & (sizes[flat.pairs] > 1).all(axis=1)).tolist():
         for side in (0, 1):
             head, follower = int(flat.pairs[edge, side]), int(flat.pairs[edge, 1 - side])
             if found[edge, side] and leader[follower] < 0 and top(head) != top(follower):

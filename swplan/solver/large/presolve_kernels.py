@@ -99,7 +99,10 @@ def _partner(table, start, step, size):
 
 @compiled
 def _compose(first, pairs, at, table, leader, via, node, maps, begin):
-    """Fills the map of a node from that of its leader."""
+    """Fills the map of a node from that of its leader; without an edge between them, both have one strategy."""
+    if via < 0:
+        maps[begin[node] : begin[node + 1]] = 0
+        return
     size = first[node + 1] - first[node]
     above = first[leader + 1] - first[leader]
     leads = pairs[via, 0] == leader

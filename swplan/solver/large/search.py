@@ -26,6 +26,7 @@ MOST_PRICE = 100.0  # of the limit of one row, in costs of the first choice
 ROUNDING = 1e-9  # relative error of sums of costs: what bounds are lowered by
 STEP, LEAST_STEP, SLOWING = 0.2, 0.02, 300.0  # exponents of price changes: first, last share, rounds to half
 EASED = (0.0, 0.5, 0.8, 0.9, 1.0)  # shares of the prices at which the keeper looks for cheaper choices
+FORESTS = 5  # that the keeper tries in a round: as long as the follower takes
 STARTS_AT = 1.3  # share of the limit at which the keeper takes up a choice of the follower
 PATIENCE = 100  # rounds after which it takes up any
 
@@ -139,7 +140,7 @@ class Keeper:
         for goal in lead.choices:
             self._towards(goal, lead.charged)
         charged = self.scene.charged(self._prices(lead))
-        for _ in range(2):
+        for _ in range(FORESTS):
             goal = self.choice.copy()
             improve(self.scene.graph, charged, goal, self.random.permutation(self.scene.nodes))
             self._towards(goal, charged)
