@@ -33,10 +33,12 @@ from swplan.runtime.compiler import xla
 from swplan.runtime.precise import chosen
 from swplan.runtime.trace import Program, trace
 from swplan.search.classics import CLASSICS
+from swplan.search.exploring import Explored
 from swplan.search.meshes import placements
 from swplan.search.planner import find
 from swplan.search.space import domain
 from swplan.search.subject import subject
+from swplan.search.variants import AS_WRITTEN
 
 # Eight devices on which splitting pays even for tiny models: an op and a message cost next to nothing to start.
 CLUSTER = (
@@ -148,7 +150,8 @@ def random_plan(step: Callable, args: tuple, seed: int, cluster: str = CLUSTER) 
 
 
 def _written(prepared: Any, program: Program, found: Any, precision: Any) -> swplan.Plan:
-    return planning._write(prepared, program, found, "random", precision, (), [])
+    explored = Explored(variant=AS_WRITTEN, subject=prepared, found=found, points=(), tried={})
+    return planning._write(explored, program, "random", precision, (), [])
 
 
 def plan_named(step: Callable, args: tuple, name: str, *, seed: int = 0, max_axes: int | None = None) -> swplan.Plan:

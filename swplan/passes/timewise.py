@@ -37,6 +37,8 @@ class Timewise:
       parts: how many micro-batches.
       avals: those of the graph, and those of parts after them.
       taken: (value, dim) -> the part of a value from outside the loop.
+      made: the op of what a micro-batch can make its part of by itself; `fixed` depend on constants only.
+      inner: what is defined in an inner loop, of which the loop over micro-batches cannot take slices.
     """
 
     graph: Graph
@@ -47,6 +49,7 @@ class Timewise:
     taken: dict[tuple[int, int], int] = field(default_factory=dict)
     origin: dict[int, int] = field(default_factory=dict)
     made: dict[int, Op] = field(default_factory=dict)
+    fixed: set[int] = field(default_factory=set)
     inner: set[int] = field(default_factory=set)
     scopes: list[dict[tuple[int, int], int]] = field(default_factory=lambda: [{}])
     rules: dict[tuple[int, int], Rule] = field(default_factory=dict)
@@ -94,8 +97,10 @@ class Timewise:
 
     def _whole(self, op: Op, ops: list[Op]) -> None:
         ops.append(op)
-        if op.primitive == "broadcast_in_dim":
-            self.made[op.results[0]] = op
+        if op.kind == "op" and all(v in self.graph.constants or v in self.fixed for v in op.operands):
+            self.fixed.update(op.results)
+        if op.primitive == "broadcast_in_dim" or not self.fixed.isdisjoint(op.results):
+            self.made.update(dict.fromkeys(op.results, op))
 
     def _entry(self, op: Op) -> int:
         """The strategy along time that takes the operands as they are, or slices of what is whole."""
@@ -123,7 +128,7 @@ class Timewise:
 
     def is_zero(self, value: int) -> bool:
         """Whether a value is known to be zero everywhere: then it is the sum of its parts, each zero."""
-        if value in self.made:
+        if value in self.made and self.made[value].primitive == "broadcast_in_dim":
             value = self.made[value].operands[0]
         held = self.graph.constants.get(value)
         return held is not None and getattr(held, "shape", ()) == () and not held
@@ -162,11 +167,12 @@ class Timewise:
         found = next((scope[value, dim] for scope in self.scopes if (value, dim) in scope), None)
         if found is not None:
             return found
-        op = self.made.get(value)
-        entry = op.rule.results[0][dim][0] if op is not None and op.rule.results[0][dim] else NOTHING
-        if op is not None and entry != NOTHING and operand_layout(op.rule, 0, (entry,))[0] == REPLICATED:
+        op, entry = self.made.get(value), self._remaking(value, dim)
+        if op is not None and entry != NOTHING:
+            needs = [operand_layout(op.rule, slot, (entry,))[0] for slot in range(len(op.operands))]
+            operands = tuple(self.read(v, need, ops) for v, need in zip(op.operands, needs, strict=True))
             result = self._slice(value, dim)
-            ops.append(self.smaller(op, entry, op.operands, (result,)))
+            ops.append(self.smaller(op, entry, operands, (result,)))
             self.scopes[-1][value, dim] = result
             return result
         if value in self.inner:
@@ -174,6 +180,20 @@ class Timewise:
         if (value, dim) not in self.taken:
             self.taken[value, dim] = self._slice(value, dim)
         return self.taken[value, dim]
+
+    def _remaking(self, value: int, dim: int) -> int:
+        """The strategy in which a micro-batch makes its part of a whole value itself; NOTHING if it cannot."""
+        op = self.made.get(value)
+        if op is None or len(op.results) > 1 or not op.rule.results[0][dim]:
+            return NOTHING
+        entry = op.rule.results[0][dim][0]
+        if not op.rule.factors[entry].shardable or _depends_on_place(op, entry):
+            return NOTHING
+        needs = [operand_layout(op.rule, slot, (entry,))[0] for slot in range(len(op.operands))]
+        can = all(
+            need == REPLICATED or self._remaking(v, need) != NOTHING for v, need in zip(op.operands, needs, strict=True)
+        )
+        return entry if can else NOTHING
 
     def _slice(self, value: int, dim: int) -> int:
         aval = self.graph.avals[value]
@@ -226,12 +246,12 @@ class Timewise:
         scopes = [dict(scope) for scope in self.scopes]
         copies = {
             name: type(getattr(self, name))(getattr(self, name))
-            for name in ("state", "local", "taken", "origin", "made", "inner")
+            for name in ("state", "local", "taken", "origin", "made", "fixed", "inner")
         }
         return replace(self, scopes=scopes, **copies)
 
     def _adopt(self, trial: Timewise) -> None:
-        for name in ("state", "local", "taken", "origin", "made", "inner"):
+        for name in ("state", "local", "taken", "origin", "made", "fixed", "inner"):
             setattr(self, name, getattr(trial, name))
 
 
