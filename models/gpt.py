@@ -29,6 +29,7 @@ class GPT(nn.Module):
         scan_layers: one scanned layer with stacked parameters.
         remat: recompute each layer in the backward pass; see `apply_layers`.
         dropout: probability of dropping an element of a residual branch.
+        joined: one projection to queries, keys and values.
     """
 
     vocab: int
@@ -41,6 +42,7 @@ class GPT(nn.Module):
     scan_layers: bool
     remat: bool | str
     dropout: float
+    joined: bool
 
     @nn.compact
     def __call__(self, tokens_BL: jax.Array) -> jax.Array:
@@ -57,6 +59,7 @@ class GPT(nn.Module):
             d_ff=self.d_ff,
             causal=True,
             dropout=self.dropout,
+            joined=self.joined,
         )
         x_BLD = norm(name="norm")(x_BLD)
         if self.tied:
@@ -77,6 +80,7 @@ def lm(
     scan_layers: bool = False,
     remat: bool | str = False,
     dropout: float = 0.0,
+    joined: bool = False,
     clipped: bool = False,
     only_shapes: bool = False,
     dtype: str = "float32",
@@ -96,12 +100,13 @@ def lm(
         scan_layers: scan over stacked layers in place of unrolling them.
         remat: recompute each layer in the backward pass; see `apply_layers`.
         dropout: above zero, a PRNG key is part of the state.
+        joined: project to queries, keys and values by one product, as Megatron-LM does, in place of three.
         clipped: clip by the global norm and follow a warm-up and cosine schedule, in place of plain AdamW.
         only_shapes: return `jax.ShapeDtypeStruct` in place of arrays.
         dtype: in which the network computes; parameters are kept in fp32.
         seed: of parameters and batch.
     """
-    model = GPT(vocab, layers, d_model, heads, d_ff or 4 * d_model, seq, tied, scan_layers, remat, dropout)
+    model = GPT(vocab, layers, d_model, heads, d_ff or 4 * d_model, seq, tied, scan_layers, remat, dropout, joined)
 
     def loss_fn(params, batch, key=None):
         rngs = None if key is None else {"dropout": key}
@@ -188,6 +193,9 @@ def megatron(
 ):
     """A GPT of any size as Megatron-LM trains it, scanned; layers recomputed in the backward pass. Shapes only.
 
+    Queries, keys and values come from one product, as in its ParallelAttention (arXiv:1909.08053, Section 3), so that
+    the backward pass sums one gradient of their input over the devices that share a layer.
+
     The default is the 7.5 B model of Table 1 of Narayanan et al. 2021 (arXiv:2104.04473), whose Section 5 states the
     sequence length and the vocabulary. Dropout, where above zero, is of residual branches, not of attention weights.
 
@@ -201,6 +209,6 @@ def megatron(
         ffn: width of the feed-forward layers; `4 * hidden` if None.
         **options: of `lm`, for example `dropout=0.1`, `remat=False` or `scan_layers=False`.
     """
-    size = {"tied": True, "scan_layers": True, "remat": True, "only_shapes": True}
+    size = {"tied": True, "scan_layers": True, "remat": True, "joined": True, "only_shapes": True}
     dims = {"d_model": hidden, "layers": layers, "heads": heads, "d_ff": ffn, "vocab": vocab}
     return lm(seq=seq, batch=batch, **dims, **(size | options))

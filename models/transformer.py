@@ -1,6 +1,7 @@
 """Transformer parts in Flax linen that the GPT, mixture-of-experts and vision models share.
 
-Legend: B batch, L sequence (M the same, as keys), D model width, H heads, K width of one head, F feed-forward width.
+Legend: B batch, L sequence (M the same, as keys), D model width, H heads, K width of one head,
+T the three of query, key and value, F feed-forward width.
 """
 
 import itertools
@@ -15,33 +16,45 @@ INIT = nn.initializers.normal(0.02)
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention with separate query, key and value projections `[D, H, K]`.
+    """Multi-head self-attention with separate query, key and value projections `[D, H, K]`, or one of all three.
 
-    Keys have no bias: it would add the same to all scores of a query, which softmax ignores, and its gradient would be
-    rounding noise.
+    Separate keys have no bias: it would add the same to all scores of a query, which softmax ignores, and its gradient
+    would be rounding noise. The one projection `[D, H, 3, K]` has it as Megatron-LM's has, which also keeps the three
+    of a head together, so that splitting it by heads splits no head (megatron/model/transformer.py,
+    ParallelAttention: "[s, b, h] --> [s, b, np * 3 * hn]").
 
     Attributes:
         heads: number of heads H; K = D / H.
         causal: a position sees itself and those before it only.
+        joined: one projection in place of three, whose input then has one gradient to sum.
     """
 
     heads: int
     causal: bool
+    joined: bool = False
 
     @nn.compact
     def __call__(self, x_BLD: jax.Array) -> jax.Array:
         """Returns `[B, L, D]`."""
         length, width = x_BLD.shape[1:]
         head = (self.heads, width // self.heads)
-        q_BLHK = nn.DenseGeneral(head, kernel_init=INIT, name="query")(x_BLD)
-        k_BMHK = nn.DenseGeneral(head, use_bias=False, kernel_init=INIT, name="key")(x_BLD)
-        v_BMHK = nn.DenseGeneral(head, kernel_init=INIT, name="value")(x_BLD)
+        q_BLHK, k_BMHK, v_BMHK = self.projected(x_BLD, head)
         scores_BHLM = jnp.einsum("blhk,bmhk->bhlm", q_BLHK, k_BMHK) * head[1] ** -0.5
         if self.causal:
             seen_LM = jnp.tril(jnp.ones((length, length), bool))
             scores_BHLM = jnp.where(seen_LM[None, None], scores_BHLM, -1e30)
         mixed_BLHK = jnp.einsum("bhlm,bmhk->blhk", nn.softmax(scores_BHLM), v_BMHK)
         return nn.DenseGeneral(width, axis=(-2, -1), kernel_init=INIT, name="out")(mixed_BLHK)
+
+    def projected(self, x_BLD: jax.Array, head: tuple[int, int]) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """Returns queries `[B, L, H, K]`, keys and values `[B, M, H, K]`."""
+        if self.joined:
+            joined_BLHTK = nn.DenseGeneral((head[0], 3, head[1]), kernel_init=INIT, name="joined")(x_BLD)
+            return tuple(part_BLHTK.squeeze(3) for part_BLHTK in jnp.split(joined_BLHTK, 3, axis=3))
+        q_BLHK = nn.DenseGeneral(head, kernel_init=INIT, name="query")(x_BLD)
+        k_BMHK = nn.DenseGeneral(head, use_bias=False, kernel_init=INIT, name="key")(x_BLD)
+        v_BMHK = nn.DenseGeneral(head, kernel_init=INIT, name="value")(x_BLD)
+        return q_BLHK, k_BMHK, v_BMHK
 
 
 class FeedForward(nn.Module):
@@ -68,18 +81,21 @@ class Block(nn.Module):
         d_ff: width of the feed-forward layer.
         causal: see `Attention`.
         dropout: probability that an element of a residual branch is dropped.
+        joined: see `Attention`.
     """
 
     heads: int
     d_ff: int
     causal: bool
     dropout: float = 0.0
+    joined: bool = False
 
     @nn.compact
     def __call__(self, x_BLD: jax.Array) -> tuple[jax.Array, None]:
         """Returns `[B, L, D]`, and None: the shape of a scan's body."""
         drop = nn.Dropout(self.dropout, deterministic=self.dropout == 0)
-        x_BLD = x_BLD + drop(Attention(self.heads, self.causal, name="attention")(norm(name="norm_1")(x_BLD)))
+        attention = Attention(self.heads, self.causal, self.joined, name="attention")
+        x_BLD = x_BLD + drop(attention(norm(name="norm_1")(x_BLD)))
         x_BLD = x_BLD + drop(FeedForward(self.d_ff, name="mlp")(norm(name="norm_2")(x_BLD)))
         return x_BLD, None
 

@@ -70,7 +70,7 @@ def _amount(run: Run, table: str, key: str) -> float:
     if key == "tok_s_chip":
         return run.tokens / run.strategy.devices
     sizes = dict(run.keywords)
-    if key != "tflops_per_chip" or table not in COUNT_AGAIN or sizes.get("remat") is not True:
+    if key != "tflops_per_chip" or table not in COUNT_AGAIN or run.strategy.recompute != "full":
         return 0.0
     hidden, layers, vocab = sizes["hidden"], sizes["layers"], sizes.get("vocab", 51200)
     ratio = 1 + sizes["seq"] / (6 * hidden) + vocab / (16 * layers * hidden)

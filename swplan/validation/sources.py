@@ -15,6 +15,7 @@ from swplan.validation.vtrain import KEPT
 def _sc21(row: Row, setup: Setup) -> None:
     """Megatron-LM on Selene (Narayanan et al., SC 2021): half precision, no sequence parallelism, nothing overlaps."""
     setup.options |= {"sequence": False, "launch": "eager"}
+    _whole_layers_again(setup)
     stages = setup.degrees["pipe"]
     if setup.options.get("zero"):
         setup.options |= {"overlap": ("data",)}
@@ -33,8 +34,20 @@ def _plain(row: Row, setup: Setup) -> None:
     """
     is_selective = row["recompute"].startswith("selective")
     setup.options |= {"sequence": is_selective, "launch": "eager"}
+    _whole_layers_again(setup)
     if is_selective:
         setup.options["recompute"] = "attention"
+
+
+def _whole_layers_again(setup: Setup) -> None:
+    """Full recomputation as in Megatron-LM: whole layers, also their last product and sum, which nothing reads again.
+
+    Its checkpoint runs the function once more (megatron/core/tensor_parallel/random.py, CheckpointFunction.backward).
+    A trace of `jax.checkpoint` leaves out what nothing reads.
+    """
+    if setup.keywords.get("remat") is True:
+        setup.keywords["remat"] = KEPT
+        setup.options["recompute"] = "full"
 
 
 def _mcore(row: Row, setup: Setup) -> None:

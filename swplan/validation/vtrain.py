@@ -22,10 +22,10 @@ NODE = 8
 """Devices of a node."""
 
 KEPT = "dots_saveable"
-"""Without recomputation, Megatron's fused kernels keep the results of products and make the rest again."""
+"""Megatron's fused kernels keep the results of products for the backward pass and make the rest again."""
 
 ASSUMED = {
-    True: ("every layer is recomputed (without, the larger runs would not fit)",),
+    True: ("every layer is recomputed as a whole (without, the larger runs would not fit)",),
     False: ("nothing is recomputed",),
 }
 
@@ -54,11 +54,12 @@ def _case(table: str, row: Row) -> Case:
         micro_batches=micro,
         sequence=False,
         launch="eager",
+        recompute="full" if is_multi else "none",
         global_batch=count["global_batch"],
     )
     keywords = {key: count[key] for key in ("hidden", "layers", "heads", "seq")}
     vocab = PADDED if count["tp"] > 1 else VOCAB
-    keywords |= {"vocab": vocab, "batch": ROWS, "dtype": "bfloat16", "remat": is_multi or KEPT}
+    keywords |= {"vocab": vocab, "batch": ROWS, "dtype": "bfloat16", "remat": KEPT}
     network = ",network.fabric.bytes_per_s=11.3e9" if is_multi else ""
     run = Run.of(
         "models.gpt:megatron",

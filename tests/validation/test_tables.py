@@ -162,6 +162,9 @@ def test_degrees_fill_the_machine(tp, pp, cp, ep):
         ({"id": "seqpar-x", "recompute": "selective"}, "recompute", "attention"),
         ({"id": "seqpar-x", "recompute": "selective"}, "sequence", True),
         ({"id": "seqpar-x", "recompute": "full"}, "sequence", False),
+        ({"id": "seqpar-x", "recompute": "full"}, "recompute", "full"),
+        ({"id": "sc21t1-x", "recompute": "full"}, "recompute", "full"),
+        ({"id": "maxtext-x", "chip": "v5e", "recompute": "full"}, "recompute", "none"),
         ({"id": "seqpar-x", "pp": "4", "vp": "3"}, "interleave", 3),
     ],
 )
