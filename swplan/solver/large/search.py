@@ -26,9 +26,9 @@ MOST_PRICE = 100.0  # of the limit of one row, in costs of the first choice
 ROUNDING = 1e-9  # relative error of sums of costs: what bounds are lowered by
 STEP, LEAST_STEP, SLOWING = 0.2, 0.02, 300.0  # exponents of price changes: first, last share, rounds to half
 EASED = (0.0, 0.5, 0.8, 0.9, 1.0)  # shares of the prices at which the keeper looks for cheaper choices
-FORESTS = 5  # that the keeper tries in a round: as long as the follower takes
-STARTS_AT = 1.3  # share of the limit at which the keeper takes up a choice of the follower
-PATIENCE = 100  # rounds after which it takes up any
+FORESTS = 3  # that a walker tries in a round: two take as long as the follower
+LIFE = 30  # rounds of a walker that started anew
+DEARER, EASING = 1.25, 0.9  # factors for each round in which a row is overfull, and of what is left of them after
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +79,8 @@ class Follower:
     def __init__(self, scene: Scene, seed: int) -> None:
         self.scene, self.random = scene, np.random.default_rng(seed)
         self.messages = np.zeros(scene.graph.where[-1])
+        self.free = scene.memory._replace(limit=np.full(len(scene.memory.limit), np.inf))
+        self.space = work_space(scene.nodes, len(scene.memory.limit))
         self.bound, self.rounds = -math.inf, 0
         for _ in range(10):
             sweep(scene.graph, scene.graph.cost, self.messages)
@@ -102,9 +104,8 @@ class Follower:
         other = suggested(graph, charged, self.messages)
         for choice in (other, other, self.choice):
             improve(graph, charged, choice, self.random.permutation(scene.nodes))
-        if cost_of(graph, charged, other) < cost_of(graph, charged, self.choice):
-            self.choice, other = other, self.choice
         held = profile_of(scene.memory, self.choice)
+        shift(graph, self.free, charged, self.choice, other, held, self.space)
         self._move_prices(held)
         return Lead(prices=prices, charged=charged, choices=(other, self.choice.copy()), held=held)
 
@@ -118,48 +119,74 @@ class Follower:
         self.prices = np.minimum(raised, self.most)
 
 
-class Keeper:
-    """Keeps a choice that fits, or comes closer to it, and the best that ever did."""
+class Walker:
+    """Brings a choice within the limits and keeps it there, ever cheaper."""
 
-    def __init__(self, scene: Scene, seed: int) -> None:
-        self.scene, self.random = scene, np.random.default_rng(seed)
+    def __init__(self, scene: Scene, lead: Lead, random: np.random.Generator) -> None:
+        self.scene, self.random = scene, random
+        self.choice, self.held = lead.choices[-1].copy(), lead.held.copy()
         self.space = work_space(scene.nodes, len(scene.memory.limit))
-        self.choice: np.ndarray | None = None
-        self.held = np.zeros(0)
-        self.best: np.ndarray | None = None
-        self.cost = math.inf
-        self.rounds = 0
+        self.dearer = np.ones(len(scene.memory.limit))
+        self.age = 0
+
+    @property
+    def fits(self) -> bool:
+        """Whether the choice is within all limits."""
+        return bool((self.held <= self.scene.memory.limit).all())
 
     def step(self, lead: Lead) -> None:
-        """One round: what the follower found, then forests of its own."""
-        self.rounds += 1
-        self._offer(lead.choices[-1], lead.held)
-        if self.choice is None:
-            self._start(lead)
-            return
-        for goal in lead.choices:
-            self._towards(goal, lead.charged)
+        """Moves towards what the follower found, then on forests of its own."""
+        self.age += 1
         charged = self.scene.charged(self._prices(lead))
+        for goal in lead.choices:
+            self._towards(goal, lead.charged if self.fits else charged)
         for _ in range(FORESTS):
             goal = self.choice.copy()
             improve(self.scene.graph, charged, goal, self.random.permutation(self.scene.nodes))
             self._towards(goal, charged)
-        self._offer(self.choice, self.held)
-
-    def _start(self, lead: Lead) -> None:
-        if (lead.held <= STARTS_AT * self.scene.memory.limit).all() or self.rounds > PATIENCE:
-            self.choice, self.held = lead.choices[-1].copy(), lead.held.copy()
 
     def _towards(self, goal: np.ndarray, charged: np.ndarray) -> None:
         shift(self.scene.graph, self.scene.memory, charged, self.choice, goal, self.held, self.space)
 
     def _prices(self, lead: Lead) -> np.ndarray:
-        """Eased prices, to find what is cheaper; while rows are overfull, dearer ones there."""
+        """Eased prices, to find what is cheaper; where rows are overfull, dearer ones, the longer the more."""
         full = self.held > self.scene.memory.limit
+        self.dearer = np.where(full, DEARER * self.dearer, 1.0 + EASING * (self.dearer - 1.0))
         if not full.any():
             return lead.prices * self.random.choice(EASED)
-        raised = np.maximum(lead.prices, lead.prices.mean()) * (2.0 + self.rounds % 10)
-        return np.where(full, raised, lead.prices)
+        return np.where(full, np.maximum(lead.prices, lead.prices.mean()), lead.prices) * self.dearer
+
+
+class Keeper:
+    """Keeps the best choice that fits of those of two walkers: one goes on from its best, one starts ever anew."""
+
+    def __init__(self, scene: Scene, seed: int) -> None:
+        self.scene, self.random = scene, np.random.default_rng(seed)
+        self.main: Walker | None = None
+        self.trial: Walker | None = None
+        self.best: np.ndarray | None = None
+        self.cost = math.inf
+
+    def step(self, lead: Lead) -> None:
+        """One round of both."""
+        self._offer(lead.choices[-1], lead.held)
+        if self.trial is None or self.trial.age >= LIFE:
+            self._renew(lead)
+        for walker in (self.main, self.trial):
+            if walker is not None:
+                walker.step(lead)
+                self._offer(walker.choice, walker.held)
+
+    def _renew(self, lead: Lead) -> None:
+        """The trial becomes what goes on, if it is better, and starts anew."""
+        if self.trial is not None and (self.main is None or self._is_better(self.trial, self.main)):
+            self.main = self.trial
+        self.trial = Walker(self.scene, lead, self.random)
+
+    def _is_better(self, walker: Walker, other: Walker) -> bool:
+        if walker.fits != other.fits:
+            return walker.fits
+        return self.scene.cost(walker.choice) < self.scene.cost(other.choice)
 
     def _offer(self, choice: np.ndarray, held: np.ndarray) -> None:
         """Remembers a choice that fits and is the best so far."""
