@@ -2,7 +2,8 @@
 
 For the search, which prices strategies and reshardings; nothing here knows what a strategy is. A problem is a graph:
 every node has a finite domain with costs, every edge a matrix of costs of the pairs, and rows limit what the chosen
-strategies use together (memory). Small problems are solved by elimination, all others by bounds.py.
+strategies use together (memory). Small problems are solved by elimination, all others by bounds.py; an instance of
+tens of thousands of nodes, with memory over intervals, by the package `large`.
 """
 
 from __future__ import annotations
@@ -15,13 +16,18 @@ import numpy as np
 from swplan.solver import elimination
 from swplan.solver.bounds import Search, by_elimination, by_reduction
 from swplan.solver.elimination import Network
+from swplan.solver.large.instance import Instance
 from swplan.solver.problem import Problem, Solution, total
 
 RAW_WORK = 10_000_000  # entries added, up to which tables are eliminated as they are
 
 
+INSTANCE_LIMIT_S = 60.0
+"""Most time for an instance, if none is given: nothing else ends a search whose bound does not meet its choice."""
+
+
 def solve(
-    problem: Problem,
+    problem: Problem | Instance,
     *,
     time_limit_s: float | None = None,
     table_limit: int = 4_000_000,
@@ -34,7 +40,11 @@ def solve(
     If it is found that no choice costs less than `upper_bound`, the cost of something known, there is no choice in the
     solution, its bound is at least `upper_bound`, and its method "bound". A large problem with rows that bind is solved
     no further than to the relative gap `enough`.
+
+    An instance takes its time limit only.
     """
+    if isinstance(problem, Instance):
+        return _solve_instance(problem, INSTANCE_LIMIT_S if time_limit_s is None else time_limit_s)
     until = math.inf if time_limit_s is None else time.monotonic() + time_limit_s
     rows = tuple((row.usage, row.limit) for row in problem.rows if row.usage and row.limit < math.inf)
     network = _network(problem)
@@ -52,6 +62,13 @@ def solve(
     if choice is None:
         return Solution(choice=None, cost=math.inf, bound=bound, method=method)
     return Solution(choice=tuple(choice), cost=cost, bound=min(bound, cost), method=method)
+
+
+def _solve_instance(instance: Instance, time_limit_s: float) -> Solution:
+    """By a package that is imported when it is needed, since that takes half a second."""
+    from swplan.solver.large.solving import solve_instance
+
+    return solve_instance(instance, time_limit_s=time_limit_s)
 
 
 def _hopeless(network: Network) -> bool:

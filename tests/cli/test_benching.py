@@ -1,6 +1,8 @@
 """The verb that solves problems of the IOPDDL contest: JSON alone on standard output, mistakes with their place."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -51,3 +53,8 @@ def test_mistakes(run, name, text):
         Path(name).write_text(text)
     code, out, err = run("bench", "iopddl", name)
     assert code == 2 and not out and name in err
+
+
+def test_no_jax_is_imported():
+    code = "import sys, swplan.cli, swplan.solver.large.solving; sys.exit('jax' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -3,7 +3,6 @@
 import gzip
 import json
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,8 +11,6 @@ from swplan.errors import UsageError
 from swplan.solver.large.iopddl import read
 from swplan.solver.large.solving import solve_instance
 from tests.solver.instances import as_file, random_instance
-
-REAL = Path(__file__).resolve().parents[3] / "shared" / "validation" / "iopddl"
 
 
 @pytest.mark.parametrize("pack", [str.encode, lambda text: gzip.compress(text.encode())])
@@ -68,9 +65,7 @@ def test_a_missing_file_is_named(tmp_path):
 
 
 @pytest.mark.parametrize(("name", "published"), [("B", 532843), ("G", 217039)])
-def test_a_contest_instance_is_solved_to_its_best_published_cost(name, published):
-    if not REAL.is_dir():
-        pytest.skip("the contest's instances are not at hand (../shared/validation/iopddl)")
-    instance = read(REAL / f"{name}.json.gz")
+def test_a_contest_instance_is_solved_to_its_best_published_cost(name, published, validation_dir):
+    instance = read(validation_dir / "iopddl" / f"{name}.json.gz")
     found = solve_instance(instance, time_limit_s=60.0)
     assert found.cost == found.bound == published and instance.fits(found.choice)

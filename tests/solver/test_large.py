@@ -89,6 +89,11 @@ def test_a_larger_instance_is_searched_within_its_time():
     assert found.choice is not None and instance.fits(found.choice) and found.bound <= found.cost
 
 
+def test_one_entry_takes_problems_and_instances():
+    instance = random_instance(8)
+    assert solve(instance, time_limit_s=30.0).cost == solve(instance).cost == oracle(instance)
+
+
 def test_an_instance_without_nodes_edges_or_limit():
     nothing = Instance(
         first=np.zeros(1, np.int64),

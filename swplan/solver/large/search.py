@@ -1,10 +1,12 @@
 """The search: prices of memory that make room, choices that follow the prices, and a choice that always fits.
 
 Lagrangian relaxation of the limits on memory (A. Geoffrion, 1974, doi:10.1007/BFb0120690): every row has a price, and
-what strategies hold is charged. Two walkers share the work in rounds. The follower sends messages (a bound) and moves
-on forests, memory free to exceed its limits, and raises the prices of rows that are too full. The keeper moves towards
-what the follower found and on forests of its own, piece by piece, wherever memory allows; the best of what it passes
-is the answer. Rounds depend on the seed alone: more time is more rounds.
+what strategies hold is charged. Two share the work in rounds, each on a thread of its own. The follower sends messages
+(a bound), moves on forests and joins the better pieces of two choices, free to exceed limits; it raises the prices of
+rows that are too full and lowers those of others. The keeper has two walkers that start from what the follower found,
+make room where rows are overfull at prices that rise until they fit, and then move wherever that pays and memory
+allows: one goes on from the best, one starts ever anew. The best of what fits is the answer. A round takes what the
+round before it left, so the seed alone decides what it does: more time is more rounds.
 """
 
 from __future__ import annotations
@@ -57,10 +59,6 @@ class Scene:
         cost = np.empty_like(self.graph.cost)
         charge(self.graph, self.memory, np.concatenate([[0.0], np.cumsum(prices)]), cost)
         return cost
-
-    def excess(self, held: np.ndarray) -> float:
-        """By how much rows are overfull, in all, as shares of their limits."""
-        return float((np.maximum(held - self.memory.limit, 0.0) / self.scale).sum())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

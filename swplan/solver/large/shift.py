@@ -2,6 +2,9 @@
 
 What two choices differ in falls into pieces of the graph that do not touch: each changes the cost by itself, and is
 taken or left by itself. Memory is exact: no row rises above its limit, or above where it is if it exceeds that.
+
+The idea is that of partition crossover: D. Whitley, D. Hains and A. Howe, Tunneling between optima: partition crossover
+for the traveling salesman problem, GECCO 2009.
 """
 
 from __future__ import annotations
