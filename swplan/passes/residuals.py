@@ -27,6 +27,7 @@ class Site:
       entries: bytes of every carry as it enters a trip, over all trips: what must be kept to start from it.
       fixed: values that are there in the backward pass in any case.
       trips: how often the ops run.
+      varying: values of the program that depend on the batch.
     """
 
     ops: tuple[Op, ...]
@@ -35,6 +36,7 @@ class Site:
     entries: Mapping[int, int]
     fixed: frozenset[int]
     trips: int
+    varying: Set[int] = frozenset()
 
     @cached_property
     def producers(self) -> Mapping[int, Op]:
@@ -108,7 +110,7 @@ def _line_site(graph: Graph) -> Site:
     made = {v for op in ops for v in op.results if v in varying}
     held = {v: graph.avals[v].bytes for v in sorted(made & read_later) if _is_array(graph, v)}
     fixed = frozenset(v for op in ops for v in reads(op)) - made
-    return Site(ops=ops, loop=None, held=held, entries={}, fixed=fixed, trips=1)
+    return Site(ops=ops, loop=None, held=held, entries={}, fixed=fixed, trips=1, varying=varying)
 
 
 def _varying(graph: Graph) -> set[int]:

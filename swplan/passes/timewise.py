@@ -39,6 +39,7 @@ class Timewise:
       taken: (value, dim) -> the part of a value from outside the loop.
       made: the op of what a micro-batch can make its part of by itself; `fixed` depend on constants only.
       inner: what is defined in an inner loop, of which the loop over micro-batches cannot take slices.
+      outside: ops before the loop: what is the same for all micro-batches is made there, once.
     """
 
     graph: Graph
@@ -51,6 +52,7 @@ class Timewise:
     made: dict[int, Op] = field(default_factory=dict)
     fixed: set[int] = field(default_factory=set)
     inner: set[int] = field(default_factory=set)
+    outside: list[Op] = field(default_factory=list)
     scopes: list[dict[tuple[int, int], int]] = field(default_factory=lambda: [{}])
     rules: dict[tuple[int, int], Rule] = field(default_factory=dict)
 
@@ -89,11 +91,6 @@ class Timewise:
             self._split(op, self._entry(op), ops)
         else:
             raise NotInParts(f"{op.primitive} at {op.source}")
-
-    def forget(self, ops: Sequence[Op]) -> None:
-        """Takes back parts of whole values that were made for what then could not run in parts."""
-        lost = {v for op in ops for v in op.results}
-        self.scopes[-1] = {key: v for key, v in self.scopes[-1].items() if v not in lost} if lost else self.scopes[-1]
 
     def _whole(self, op: Op, ops: list[Op]) -> None:
         ops.append(op)
@@ -171,9 +168,9 @@ class Timewise:
         if op is not None and entry != NOTHING:
             needs = [operand_layout(op.rule, slot, (entry,))[0] for slot in range(len(op.operands))]
             operands = tuple(self.read(v, need, ops) for v, need in zip(op.operands, needs, strict=True))
-            result = self._slice(value, dim)
-            ops.append(self.smaller(op, entry, operands, (result,)))
-            self.scopes[-1][value, dim] = result
+            result, within = self._slice(value, dim), value in self.inner
+            (ops if within else self.outside).append(self.smaller(op, entry, operands, (result,)))
+            self.scopes[-1 if within else 0][value, dim] = result
             return result
         if value in self.inner:
             raise NotInParts(f"a slice of {self.graph.avals[value]} inside of a loop")
@@ -242,8 +239,8 @@ class Timewise:
         return Region(inputs, outputs, tuple(ops)), [self.of(v) for v in body.outputs]
 
     def _trial(self) -> Timewise:
-        """A copy in which a loop can be tried; only the list of avals and the rules are shared."""
-        scopes = [dict(scope) for scope in self.scopes]
+        """A copy in which a loop can be tried; only avals, rules and ops before the loop are shared."""
+        scopes = [self.scopes[0], *(dict(scope) for scope in self.scopes[1:])]
         copies = {
             name: type(getattr(self, name))(getattr(self, name))
             for name in ("state", "local", "taken", "origin", "made", "fixed", "inner")

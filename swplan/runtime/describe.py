@@ -195,7 +195,7 @@ def _split_text(op: Compute, names: Sequence[str]) -> str:
 def local_moves_s(graph: Graph, program: DeviceProgram, pricer: Pricer) -> float:
     """Seconds of the slices and masks of a step."""
     moves = ((op, trips) for op, trips in walk_device(program.top) if isinstance(op, Move) and not op.is_collective)
-    return sum(pricer.step_s(op.step, _whole(graph, program, op))[0] * trips for op, trips in moves)
+    return sum((pricer.step_s(op.step, _whole(graph, program, op))[0] * trips for op, trips in moves), 0.0)
 
 
 def _whole(graph: Graph, program: DeviceProgram, op: Move) -> Aval:
