@@ -2,6 +2,7 @@
 
 import math
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -87,6 +88,15 @@ def test_a_larger_instance_is_searched_within_its_time():
     found = searched(instance, seconds=2.0)
     assert time.monotonic() - start < 4.0
     assert found.choice is not None and instance.fits(found.choice) and found.bound <= found.cost
+
+
+@pytest.mark.parametrize("seed", SEEDS[::6])
+def test_usages_that_are_no_integers(seed):
+    whole = random_instance(seed, tightness=0.4)
+    instance = replace(whole, usages=0.1 * whole.usages, limit=0.1 * whole.limit + 1e-6)
+    found = searched(instance)
+    assert found.choice is None or instance.fits(found.choice)
+    assert solve_instance(instance, time_limit_s=30.0).cost == oracle(instance)
 
 
 def test_one_entry_takes_problems_and_instances():

@@ -19,6 +19,8 @@ import numpy as np
 from swplan.solver.large import presolve_kernels as kernels
 from swplan.solver.large.instance import Instance, held, spread, starts
 
+ROUNDING = 1e-9  # share of the limit within which sums of bytes that are no integers are taken for equal
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Flat:
@@ -122,7 +124,7 @@ def _roomy(flat: Flat) -> np.ndarray:
     least, _ = flat.extremes()
     spans = flat.intervals[flat.member]
     room = flat.limit - held(spans, least)
-    most = _least_within(room, spans) + least
+    most = _least_within(room, spans) + least + ROUNDING * flat.limit
     lengths = np.diff(flat.begin)
     fits = flat.use <= np.repeat(np.where(spans[:, 1] > spans[:, 0], most, np.inf), lengths)
     tight = np.flatnonzero(~fits)

@@ -12,7 +12,7 @@ import numpy as np
 
 from swplan.solver.large.arrays import Memory
 from swplan.solver.large.instance import held, spread, starts
-from swplan.solver.large.presolve import Flat
+from swplan.solver.large.presolve import ROUNDING, Flat
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +30,8 @@ def memory_of(flat: Flat) -> Memory | None:
     room = flat.limit - held(spans, least)
     if (room < 0).any():
         return None
+    if flat.limit < np.inf and not (flat.use % 1 == 0).all():  # sums are not exact: a little stays free
+        room = np.maximum(room - ROUNDING * flat.limit, 0.0)
     hot = held(spans, most - least) > room
     covered = starts(hot)
     varies = (most > least) & (spans[:, 1] > spans[:, 0])
