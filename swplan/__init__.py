@@ -10,6 +10,7 @@ __version__ = "0.1.0"
 _HOME = {
     "auto": "swplan.api",
     "verify": "swplan.api",
+    "explain": "swplan.runtime.explaining",
     "AutoStep": "swplan.api",
     "Cluster": "swplan.costmodel",
     "Strategy": "swplan.estimate.strategy",

@@ -100,18 +100,31 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, dict=True):
                 return tensor
         raise UsageError(_no_such(name, [t.name for t in (*self.inputs, *self.outputs)]))
 
-    def explain(self, name: str) -> Any:
-        """Why a tensor, op or collective is as it is: readable text, which a notebook shows as HTML.
+    def explain(self, name: str, step: Any = None, *args: Any, **kwargs: Any) -> Any:
+        """Why something is as it is: readable text, which a notebook shows as HTML.
+
+        Each decision comes with its runner-up, what that costs more, and what is in the way of cheaper choices. That
+        asks the search again, so a plan from a file needs its step for it.
 
         Args:
-          name: of an input or output, a primitive, a kind of collective, or part of a source line.
+          name: of an input or output, a primitive, a kind of collective, or part of a source line; or "mesh",
+            "micro_batches", "recompute".
+          step: the step of the plan; absent for a plan that was made here.
+          *args: its arguments: arrays, or `jax.ShapeDtypeStruct`s.
+          **kwargs: its keyword arguments.
 
         Raises:
           UsageError: nothing has this name; lists near names.
+          PlanMismatchError: the step is another than that of the plan.
         """
         from swplan.views.explain import explain
 
-        return explain(self, name)
+        found = explain(self, name)
+        if step is None and getattr(self, "program", None) is None:
+            return found
+        from swplan.runtime.explaining import explained
+
+        return explained(found, self, step, args, kwargs)
 
     def to_json(self) -> bytes:
         """The plan as JSON: equal plans give equal bytes."""

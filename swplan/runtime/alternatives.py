@@ -30,9 +30,8 @@ def runners_up(prepared: Subject, found: Found) -> tuple[Alternative, ...]:
     for candidate in list(best.values())[:5]:
         names = describe.axes_of(prepared, candidate)
         mesh = tuple((axis.name, axis.size) for axis in names)
-        rows.append(
-            _alternative(" x ".join(f"{n}:{s}" for n, s in mesh), mesh, candidate.cost_s, candidate.memory_bytes, "")
-        )
+        seconds = candidate.cost_s + prepared.cluster.chip.storage_s
+        rows.append(_alternative(" x ".join(f"{n}:{s}" for n, s in mesh), mesh, seconds, candidate.memory_bytes, ""))
     return tuple(rows)
 
 
@@ -65,7 +64,8 @@ def _unlimited(prepared: Subject, name: str, placement: Placement, pins: Any) ->
     over = candidate.memory_bytes - prepared.cluster.memory_bytes
     mesh = tuple((axis.name, axis.size) for axis in describe.axes_of(prepared, candidate))
     text = f"needs {_size(candidate.memory_bytes)} a device, {_size(over)} more than there are"
-    return _alternative(name, mesh, candidate.cost_s, candidate.memory_bytes, text)
+    seconds = candidate.cost_s + prepared.cluster.chip.storage_s
+    return _alternative(name, mesh, seconds, candidate.memory_bytes, text)
 
 
 def too_large(prepared: Subject, cluster: Cluster, baseline: str | None) -> str:

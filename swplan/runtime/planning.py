@@ -46,6 +46,14 @@ class Wish:
     recompute: str = "auto"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """What a plan that was made here remembers: the program as written, and all that the search found."""
+
+    program: Program
+    explored: Explored
+
+
 def make_plan(program: Program, cluster: Cluster, *, name: str, precision: Precision, wish: Wish | None = None) -> Plan:
     """The best plan for a program on a cluster, or the best of a classic kind, which runs the program as written.
 
@@ -62,9 +70,10 @@ def make_plan(program: Program, cluster: Cluster, *, name: str, precision: Preci
     forced = wish.micro_batches is not None or wish.recompute != "auto"
     explored = _cheapest(prepared, explored, [other for _, other in classics if other is not None and not forced])
     alternatives = runners_up(explored.subject, explored.found) + tuple(row for row, _ in classics)
-    program = replace(program, graph=explored.subject.graph)
-    plan = _write(explored, program, name, precision, alternatives, remarks)
-    msgspec.structs.force_setattr(plan, "program", program)
+    planned_program = replace(program, graph=explored.subject.graph)
+    plan = write_down(explored, planned_program, name, precision, alternatives, remarks)
+    msgspec.structs.force_setattr(plan, "program", planned_program)
+    msgspec.structs.force_setattr(plan, "origin", Origin(program=program, explored=explored))
     return plan
 
 
@@ -130,7 +139,7 @@ def default_axes(cluster: Cluster) -> int:
     return 3 if len(cluster.tiers) > 1 else 2
 
 
-def _write(
+def write_down(
     explored: Explored,
     program: Program,
     name: str,
@@ -138,6 +147,7 @@ def _write(
     alternatives: tuple[Alternative, ...],
     notes: list[str],
 ) -> Plan:
+    """The plan of what was found."""
     prepared, found = explored.subject, explored.found
     graph, best, cluster = program.graph, found.best, prepared.cluster
     pricer = Pricer(cluster, best.placement, graph, prepared.fused)
@@ -184,7 +194,7 @@ def _trades(explored: Explored) -> tuple[Trade, ...]:
         if not kept or point.memory_bytes < kept[-1].peak_memory_bytes:
             kept.append(
                 Trade(
-                    step_time_s=point.step_s,
+                    step_time_s=point.step_s + explored.subject.cluster.chip.storage_s,
                     peak_memory_bytes=int(point.memory_bytes),
                     mesh=point.placement.sizes,
                     micro_batches=point.variant.micro_batches,

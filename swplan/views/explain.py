@@ -5,17 +5,24 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from swplan.errors import UsageError
-from swplan.plan import Collective, OpCost, Plan, Tensor
+from swplan.plan import Collective, OpCost, Plan, Tensor, Trade
 from swplan.views import units
 from swplan.views.parts import Column, KeyValues, Part, Section, Table, Text
-from swplan.views.report import mesh_text, name_text, reason
+from swplan.views.reasons import NEEDS_STEP, reason_sections, variant_section
+from swplan.views.report import alternative_table, mesh_part, mesh_text, name_text, reason
 from swplan.views.tables import collective_table, layout_text, op_table, source_text, tensor_table
 
+if TYPE_CHECKING:
+    from swplan.search.reasons import Reason
+
 TOP = 40
+WHOLE = ("mesh", "micro_batches", "recompute")
+"""What a plan decides once for all."""
 _NEAR = 6
 
 
@@ -27,6 +34,8 @@ class Explanation:
       plan: the plan it is about.
       name: what was asked for.
       tensors, exchanges, ops: all that has this name.
+      reasons: the decisions of this name with their runners-up; empty where the plan does not know its program.
+      trades: other plans that the search met, where the name is that of a choice about the whole program.
     """
 
     plan: Plan
@@ -34,6 +43,8 @@ class Explanation:
     tensors: tuple[Tensor, ...]
     exchanges: tuple[Collective, ...]
     ops: tuple[OpCost, ...]
+    reasons: tuple[Reason, ...] = ()
+    trades: tuple[Trade, ...] = ()
 
     def __str__(self) -> str:
         from swplan.views.text import part_text
@@ -48,16 +59,20 @@ class Explanation:
     def to_json(self) -> bytes:
         """What was found, as JSON."""
         found = {"name": self.name, "tensors": self.tensors, "exchanges": self.exchanges, "ops": self.ops}
+        found |= {"reasons": self.reasons} if self.reasons else {}
+        found |= {"chosen": _chosen(self), "others": _others(self)} if self.name in WHOLE else {}
         return msgspec.json.encode(found, order="deterministic")
 
 
 def explain(plan: Plan, name: str) -> Explanation:
-    """All about an input or output, a primitive, a kind of exchange, or part of a name or source line.
+    """All about an input or output, a primitive, a kind of exchange, part of a name or source line, or one of `WHOLE`.
 
     Raises:
       UsageError: nothing has this name; lists near names.
     """
     tensors = (*plan.inputs, *plan.outputs)
+    if name in WHOLE:
+        return Explanation(plan=plan, name=name, tensors=(), exchanges=(), ops=(), trades=plan.found)
     exact = [tensor for tensor in tensors if tensor.name == name]
     if exact:
         names = {name, *(tensor.replaces for tensor in exact)} - {""}
@@ -105,9 +120,29 @@ def _near(name: str, names: list[str]) -> list[str]:
 
 def explanation_parts(found: Explanation) -> Section:
     """The explanation as parts."""
+    if found.name in WHOLE:
+        return _whole_parts(found)
     single = next((tensor for tensor in found.tensors if tensor.name == found.name), None)
     parts = _tensor_parts(found, single) if single else _group_parts(found)
-    return Section(title=f"{found.name} in the plan of {found.plan.step}", parts=parts)
+    decisions = reason_sections(found.reasons) or (Text(text=NEEDS_STEP),)
+    return Section(title=f"{found.name} in the plan of {found.plan.step}", parts=(*parts, *decisions))
+
+
+def _chosen(found: Explanation) -> object:
+    plan = found.plan
+    return {"mesh": plan.axes, "micro_batches": plan.micro_batches, "recompute": plan.recompute}[found.name]
+
+
+def _others(found: Explanation) -> object:
+    return found.plan.alternatives if found.name == "mesh" else found.trades
+
+
+def _whole_parts(found: Explanation) -> Section:
+    """What was decided once for the whole program, beside what else the search met."""
+    if found.name != "mesh":
+        return variant_section(found.plan, found.name, found.trades)
+    parts = (mesh_part(found.plan.axes), alternative_table(found.plan))
+    return Section(title=f"mesh in the plan of {found.plan.step}", parts=parts)
 
 
 def _tensor_parts(found: Explanation, tensor: Tensor) -> tuple[Part, ...]:
