@@ -57,7 +57,7 @@ def in_micro_batches(graph: Graph, parts: int, maker: Maker) -> Graph:
     time.state.update(states)
     for value in states:
         time.local[value] = time.taken[value, 0] = time._slice(value, 0)
-    return _Loop(graph=graph, time=time, maker=maker).built()
+    return _Loop(graph=graph, time=time, maker=maker, before=time.outside).built()
 
 
 @dataclass(slots=True, kw_only=True)
@@ -67,7 +67,7 @@ class _Loop:
     graph: Graph
     time: Timewise
     maker: Maker
-    before: list[Op] = field(default_factory=list)
+    before: list[Op]
     inside: list[tuple[Op, list[Op]]] = field(default_factory=list)
     after: list[Op] = field(default_factory=list)
 
@@ -90,7 +90,6 @@ class _Loop:
             try:
                 self.time.op(op, parts)
             except NotInParts:
-                self.time.forget(parts)
                 self.postpone(op)
             else:
                 self.inside.append((op, parts))
@@ -143,7 +142,8 @@ class _Loop:
                 first.insert(0, op)
         chosen = {id(op) for op in first}
         order = {id(op): position for position, op in enumerate(self.graph.top.ops)}
-        rest = sorted([op for op in self.before if id(op) not in chosen] + self.after, key=lambda op: order[id(op)])
+        left = [op for op in self.before if id(op) not in chosen and id(op) in order]
+        rest = sorted(left + self.after, key=lambda op: order[id(op)])
         top = replace(self.graph.top, ops=(*first, *writer.preceding, loop, *following, *rest))
         roles = dict(self.graph.roles)
         roles.update({new: self.graph.role(old) for new, old in self.time.origin.items()})

@@ -61,7 +61,7 @@ class _Writer:
         for op in self.graph.top.ops:
             if op.stage == BACKWARD and op.kind == "op":
                 op = self.reading(op, ops)
-                self.after = op.results[0]
+                self.after = op.results[0] if op.results[0] in self.site.varying else self.after
             ops.append(op)
         return replace(self.graph.top, ops=tuple(ops))
 
@@ -104,12 +104,14 @@ class _Writer:
 
     def fenced(self, value: int, ops: list[Op]) -> int:
         """A value that the forward pass kept, behind a fence; what does not vary needs none."""
-        if self.site.loop is not None or value in self.site.fixed:
+        if self.site.loop is not None or value not in self.site.varying:
             return value
         if value not in self.fences:
             self.fences[value] = self.fresh(value)
-            rule, (op,) = cast_rule(self.graph.avals[value].shape), (self.site.producers[value],)
-            fence = Op(FENCE, (value,), (self.fences[value],), {}, None, rule, op.source, BACKWARD, after=self.after)
+            rule, op = cast_rule(self.graph.avals[value].shape), self.site.producers.get(value)
+            source = op.source if op is not None else ""
+            after = value if self.after is None else self.after
+            fence = Op(FENCE, (value,), (self.fences[value],), {}, None, rule, source, BACKWARD, after=after)
             ops.append(fence)
         return self.fences[value]
 
