@@ -61,6 +61,7 @@ $(STAMP): requirements.lock pyproject.toml
 	rm -f $@
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	$(VENV)/bin/python -m swplan.solver.large.warm
 	touch $@
 
 lock:  ## resolve the newest dependencies anew (needs python3.11 and python3.13)

@@ -3,11 +3,12 @@
 import math
 import time
 from dataclasses import replace
+from importlib import import_module
 
 import numpy as np
 import pytest
 
-from swplan.solver.large import solving
+from swplan.solver.large import warm
 from swplan.solver.large.instance import Instance
 from swplan.solver.large.presolve import presolved
 from swplan.solver.large.rows import memory_of
@@ -15,15 +16,14 @@ from swplan.solver.large.solving import small_problem, solve_instance
 from swplan.solver.solving import solve
 from tests.solver.instances import instance_of, oracle, random_instance
 
+KERNELS = [f"swplan.solver.large.{name}" for name in ("presolve_kernels", "messages", "forest", "shift", "memory")]
 SEEDS = range(60)
 TIGHT = (0.0, 0.15, 0.4, 1.0)
 
 
 def searched(instance, seconds=0.3, **options):
     """What prices alone find, without the exact solver."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(solving, "SMALL_NODES", -1)
-        return solve_instance(instance, time_limit_s=seconds, **options)
+    return solve_instance(instance, time_limit_s=seconds, exact_nodes=0, **options)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -97,6 +97,15 @@ def test_usages_that_are_no_integers(seed):
     found = searched(instance)
     assert found.choice is None or instance.fits(found.choice)
     assert solve_instance(instance, time_limit_s=30.0).cost == oracle(instance)
+
+
+def test_warming_leaves_no_kernel_to_be_compiled():
+    warm.main()
+    kernels = [x for name in KERNELS for x in vars(import_module(name)).values() if hasattr(x, "signatures")]
+    assert len(kernels) > 30 and all(len(kernel.signatures) <= 2 for kernel in kernels)
+    count = sum(len(kernel.signatures) for kernel in kernels)
+    searched(random_instance(5, nodes=40, strategies=5, tightness=0.2, forbidden=0.05, density=0.05, equal=0.0))
+    assert sum(len(kernel.signatures) for kernel in kernels) == count
 
 
 def test_one_entry_takes_problems_and_instances():

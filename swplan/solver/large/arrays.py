@@ -1,7 +1,8 @@
 """The arrays that compiled kernels work on, and how a kernel is declared.
 
 Kernels are compiled by numba (https://numba.readthedocs.io) at their first call and kept on disk; they release the
-interpreter's lock, so that two of them run at once. Only this package imports numba, and only when it is used.
+interpreter's lock, so that two of them run at once. Only this package imports numba, and only when it is used. Kernels
+are loops without calls of numpy: those take most of the time of compiling, which counts in the first run's limit.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ class Graph(NamedTuple):
       first: [n + 1] where the strategies of each node start.
       cost: [strategies].
       slots: [n + 1] where the slots of each node start.
+      middle: [n] its first slot to a later node.
       other: [slots] the node at the other end; rising within a node.
       twin: [slots] the slot of the same edge at the other end.
       at: [slots] where the matrix starts in `table`: a row for each strategy of this end.
@@ -33,11 +35,17 @@ class Graph(NamedTuple):
     first: np.ndarray
     cost: np.ndarray
     slots: np.ndarray
+    middle: np.ndarray
     other: np.ndarray
     twin: np.ndarray
     at: np.ndarray
     table: np.ndarray
     where: np.ndarray
+
+    @property
+    def widest(self) -> int:
+        """The most strategies of a node."""
+        return int(np.diff(self.first).max())
 
 
 class Memory(NamedTuple):
@@ -68,11 +76,13 @@ def graph_of(first: np.ndarray, cost: np.ndarray, pairs: np.ndarray, at: np.ndar
     position = np.empty_like(order)
     position[order] = np.arange(2 * edges)
     twin = np.concatenate([np.arange(edges, 2 * edges), np.arange(edges)])
+    slots = starts(np.bincount(ends, minlength=len(sizes)))
     pool, there = _pooled(sizes, pairs, at, table)
     return Graph(
         first=first,
         cost=cost,
-        slots=starts(np.bincount(ends, minlength=len(sizes))),
+        slots=slots,
+        middle=slots[:-1] + np.bincount(pairs.max(axis=1, initial=0), minlength=len(sizes)),
         other=ends[twin][order],
         twin=position[twin][order],
         at=there[order],

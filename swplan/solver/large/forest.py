@@ -6,21 +6,12 @@ neighbourhoods: F. Hamze and N. de Freitas, From fields to trees, UAI 2004, arXi
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 
 from swplan.solver.large.arrays import Graph, compiled
-from swplan.solver.large.relax import relax
+from swplan.solver.large.relax import least, relax
 
 OUTSIDE = -1
-
-
-class Walk(NamedTuple):
-    """The nodes of a forest, parents first; `above[node]` is the slot of a node towards its parent, or -1."""
-
-    nodes: np.ndarray
-    above: np.ndarray
 
 
 @compiled
@@ -48,7 +39,9 @@ def _closes_circle(graph, tree, mark, node):
 def _grown(graph, order):
     """A largest forest that nodes make when they join in this order: `tree[node]` is -1 for those outside."""
     nodes = len(graph.first) - 1
-    tree, mark = np.full(nodes, OUTSIDE), np.full(nodes, OUTSIDE)
+    tree, mark = np.empty(nodes, np.int64), np.empty(nodes, np.int64)
+    for node in range(nodes):
+        tree[node], mark[node] = OUTSIDE, OUTSIDE
     for position in range(len(order)):
         node = order[position]
         if _closes_circle(graph, tree, mark, node):
@@ -78,9 +71,11 @@ def _walk_tree(graph, tree, seen, nodes, above, count):
 
 
 @compiled
-def _walked(graph, tree, order):
-    nodes, above = np.empty(len(tree), np.int64), np.full(len(tree), OUTSIDE)
-    seen = np.zeros(len(tree), np.bool_)
+def _walk(graph, tree, order, nodes, above):
+    """Fills `nodes` of the forest, parents first, and `above`, the slot of each to its parent; returns how many."""
+    seen = np.empty(len(tree), np.bool_)
+    for node in range(len(tree)):
+        seen[node], above[node] = False, OUTSIDE
     count = 0
     for position in range(len(order)):
         node = order[position]
@@ -88,14 +83,15 @@ def _walked(graph, tree, order):
             seen[node] = True
             nodes[count] = node
             count = _walk_tree(graph, tree, seen, nodes, above, count + 1)
-    return Walk(nodes[:count], above)
+    return count
 
 
 @compiled
 def _given_outside(graph, cost, choice, tree, node, out):
     """The costs of a node, given what is chosen outside the forest, at its place in `out`."""
     first, size = graph.first[node], graph.first[node + 1] - graph.first[node]
-    out[first : first + size] = cost[first : first + size]
+    for s in range(size):
+        out[first + s] = cost[first + s]
     for slot in range(graph.slots[node], graph.slots[node + 1]):
         other = graph.other[slot]
         if tree[other] == OUTSIDE:
@@ -110,38 +106,44 @@ def _lift(graph, slot, node, sums, best):
     parent = graph.other[slot]
     first, size = graph.first[node], graph.first[node + 1] - graph.first[node]
     above, width = graph.first[parent], graph.first[parent + 1] - graph.first[parent]
-    best[:width] = np.inf
+    for t in range(width):
+        best[t] = np.inf
     relax(best, 0, width, graph.table, graph.at[slot], sums[first : first + size], size)
     for t in range(width):
         sums[above + t] += best[t]
 
 
 @compiled
-def _decide(graph, slot, node, sums, choice):
+def _decide(graph, slot, node, sums, choice, values):
     """Chooses for a node, given the choice of its parent; what is chosen stays where nothing is better."""
     first, size = graph.first[node], graph.first[node + 1] - graph.first[node]
-    values = sums[first : first + size].copy()
+    for s in range(size):
+        values[s] = sums[first + s]
     if slot != OUTSIDE:
         at = graph.at[graph.twin[slot]] + choice[graph.other[slot]] * size
-        values += graph.table[at : at + size]
-    best = np.argmin(values)
+        for s in range(size):
+            values[s] += graph.table[at + s]
+    best = least(values, size)
     if values[best] < values[choice[node]]:
         choice[node] = best
 
 
 @compiled
+def _improve(graph, cost, choice, order, work):
+    nodes, above = np.empty(len(order), np.int64), np.empty(len(order), np.int64)
+    tree = _grown(graph, order)
+    count = _walk(graph, tree, order, nodes, above)
+    sums = np.empty(graph.first[-1])
+    for position in range(count):
+        _given_outside(graph, cost, choice, tree, nodes[position], sums)
+    for position in range(count - 1, -1, -1):
+        node = nodes[position]
+        if above[node] != OUTSIDE:
+            _lift(graph, above[node], node, sums, work)
+    for position in range(count):
+        _decide(graph, above[nodes[position]], nodes[position], sums, choice, work)
+
+
 def improve(graph: Graph, cost: np.ndarray, choice: np.ndarray, order: np.ndarray) -> None:
     """Moves `choice` to the best on the forest that nodes make when they join in this order; costs never rise."""
-    tree = _grown(graph, order)
-    walk = _walked(graph, tree, order)
-    sums = np.empty(graph.first[-1])
-    best = np.empty(np.max(graph.first[1:] - graph.first[:-1]))
-    for position in range(len(walk.nodes)):
-        _given_outside(graph, cost, choice, tree, walk.nodes[position], sums)
-    for position in range(len(walk.nodes) - 1, -1, -1):
-        node = walk.nodes[position]
-        if walk.above[node] != OUTSIDE:
-            _lift(graph, walk.above[node], node, sums, best)
-    for position in range(len(walk.nodes)):
-        node = walk.nodes[position]
-        _decide(graph, walk.above[node], node, sums, choice)
+    _improve(graph, cost, choice, order, np.empty(graph.widest))

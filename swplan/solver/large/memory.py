@@ -21,25 +21,28 @@ def cost_of(graph: Graph, cost: np.ndarray, choice: np.ndarray) -> float:
     return total
 
 
-@compiled
 def profile_of(memory: Memory, choice: np.ndarray) -> np.ndarray:
     """[rows] what a choice holds."""
-    rows = len(memory.limit)
-    held = np.zeros(rows + 1)
+    change = np.zeros(len(memory.limit) + 1)
+    _add_changes(memory, choice, change)
+    return np.cumsum(change)[:-1]
+
+
+@compiled
+def _add_changes(memory, choice, held):
+    """Adds what a choice holds at the first row of every holding, and takes it off after the last."""
     for node in range(len(choice)):
         for holding in range(memory.start[node], memory.start[node + 1]):
             amount = memory.use[memory.at[holding] + choice[node]]
             held[memory.low[holding]] += amount
             held[memory.high[holding]] -= amount
-    for row in range(1, rows):
-        held[row] += held[row - 1]
-    return held[:rows]
 
 
 @compiled
 def charge(graph: Graph, memory: Memory, reach: np.ndarray, cost: np.ndarray) -> None:
     """Fills `cost` [strategies] with costs and the prices of what is held; `reach` [rows + 1] sums prices of rows."""
-    cost[:] = graph.cost
+    for strategy in range(len(cost)):
+        cost[strategy] = graph.cost[strategy]
     for node in range(len(graph.first) - 1):
         first, size = graph.first[node], graph.first[node + 1] - graph.first[node]
         for holding in range(memory.start[node], memory.start[node + 1]):

@@ -10,18 +10,18 @@ from __future__ import annotations
 import numpy as np
 
 from swplan.solver.large.arrays import Graph, compiled
-from swplan.solver.large.relax import relax
+from swplan.solver.large.relax import least, relax
 
 
 @compiled
 def _settle(values, start, width):
     """Takes the least of some values off all of them, and returns it."""
-    least = values[start]
+    low = values[start]
     for t in range(1, width):
-        least = min(least, values[start + t])
+        low = values[start + t] if values[start + t] < low else low
     for t in range(width):
-        values[start + t] -= least
-    return least
+        values[start + t] -= low
+    return low
 
 
 @compiled
@@ -29,7 +29,8 @@ def _send(graph, messages, slot, gathered, costs, size, share):
     """Sends a message over a slot; returns what was taken off it."""
     start, own = graph.where[graph.twin[slot]], graph.where[slot]
     width = graph.where[graph.twin[slot] + 1] - start
-    messages[start : start + width] = np.inf
+    for t in range(width):
+        messages[start + t] = np.inf
     for s in range(size):
         costs[s] = share * gathered[s] - messages[own + s]
     relax(messages, start, width, graph.table, graph.at[slot], costs, size)
@@ -40,7 +41,8 @@ def _send(graph, messages, slot, gathered, costs, size, share):
 def _gather(graph, cost, messages, node, gathered):
     """Sums the costs of a node and all messages to it; returns the least sum, which is taken off."""
     first, size = graph.first[node], graph.first[node + 1] - graph.first[node]
-    gathered[:size] = cost[first : first + size]
+    for s in range(size):
+        gathered[s] = cost[first + s]
     for slot in range(graph.slots[node], graph.slots[node + 1]):
         for s in range(size):
             gathered[s] += messages[graph.where[slot] + s]
@@ -50,11 +52,11 @@ def _gather(graph, cost, messages, node, gathered):
 @compiled
 def _pass_on(graph, messages, node, gathered, costs, backward):
     """Sends the messages of a node in one direction; returns what was taken off them."""
-    low, high = graph.slots[node], graph.slots[node + 1]
+    low, middle, high = graph.slots[node], graph.middle[node], graph.slots[node + 1]
     size = graph.first[node + 1] - graph.first[node]
-    earlier = np.searchsorted(graph.other[low:high], node)
-    share = 1.0 / max(1, earlier, high - low - earlier)
-    begin, end = (low, low + earlier) if backward else (low + earlier, high)
+    more = middle - low if middle - low > high - middle else high - middle
+    share = 1.0 / more if more > 0 else 1.0
+    begin, end = (low, middle) if backward else (middle, high)
     taken = 0.0
     for slot in range(begin, end):
         taken += _send(graph, messages, slot, gathered, costs, size, share)
@@ -62,11 +64,8 @@ def _pass_on(graph, messages, node, gathered, costs, backward):
 
 
 @compiled
-def sweep(graph: Graph, cost: np.ndarray, messages: np.ndarray) -> float:
-    """One sweep forward and one backward; returns the bound."""
+def _sweep(graph, cost, messages, gathered, costs):
     nodes = len(graph.first) - 1
-    widest = np.max(graph.first[1:] - graph.first[:-1])
-    gathered, costs = np.empty(widest), np.empty(widest)
     for node in range(nodes):
         _gather(graph, cost, messages, node, gathered)
         _pass_on(graph, messages, node, gathered, costs, False)
@@ -77,11 +76,17 @@ def sweep(graph: Graph, cost: np.ndarray, messages: np.ndarray) -> float:
     return bound
 
 
+def sweep(graph: Graph, cost: np.ndarray, messages: np.ndarray) -> float:
+    """One sweep forward and one backward; returns the bound."""
+    return _sweep(graph, cost, messages, np.empty(graph.widest), np.empty(graph.widest))
+
+
 @compiled
 def _suggest(graph, cost, messages, node, choice, gathered):
     """The best strategy of a node, given what was chosen for earlier nodes and the messages of later ones."""
     first, size = graph.first[node], graph.first[node + 1] - graph.first[node]
-    gathered[:size] = cost[first : first + size]
+    for s in range(size):
+        gathered[s] = cost[first + s]
     for slot in range(graph.slots[node], graph.slots[node + 1]):
         other = graph.other[slot]
         values, start = messages, graph.where[slot]
@@ -89,15 +94,17 @@ def _suggest(graph, cost, messages, node, choice, gathered):
             values, start = graph.table, graph.at[graph.twin[slot]] + choice[other] * size
         for s in range(size):
             gathered[s] += values[start + s]
-    return np.argmin(gathered[:size])
+    return least(gathered, size)
 
 
 @compiled
+def _suggest_all(graph, cost, messages, choice, gathered):
+    for node in range(len(choice)):
+        choice[node] = _suggest(graph, cost, messages, node, choice, gathered)
+
+
 def suggested(graph: Graph, cost: np.ndarray, messages: np.ndarray) -> np.ndarray:
     """The choice that messages suggest, node by node."""
-    nodes = len(graph.first) - 1
-    gathered = np.empty(np.max(graph.first[1:] - graph.first[:-1]))
-    choice = np.zeros(nodes, np.int64)
-    for node in range(nodes):
-        choice[node] = _suggest(graph, cost, messages, node, choice, gathered)
+    choice = np.zeros(len(graph.first) - 1, np.int64)
+    _suggest_all(graph, cost, messages, choice, np.empty(graph.widest))
     return choice

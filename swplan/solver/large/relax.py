@@ -10,6 +10,16 @@ from swplan.solver.large.arrays import compiled
 
 
 @compiled
+def least(values, count):
+    """The position of the least of the first values, the first of equal ones."""
+    best = 0
+    for position in range(1, count):
+        if values[position] < values[best]:
+            best = position
+    return best
+
+
+@compiled
 def _lower(a, b):
     return a if a < b else b
 

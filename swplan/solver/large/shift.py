@@ -74,7 +74,8 @@ def _hold(memory, choice, goal, piece, count):
             if amount != 0.0:
                 piece.change[memory.low[holding]] += amount
                 piece.change[memory.high[holding]] -= amount
-                low, high = min(low, memory.low[holding]), max(high, memory.high[holding])
+                low = memory.low[holding] if memory.low[holding] < low else low
+                high = memory.high[holding] if memory.high[holding] > high else high
     return low, high
 
 
@@ -114,7 +115,8 @@ def _try(graph, memory, cost, choice, goal, held, piece, node):
     fits = _fits(memory, held, piece.change, low, high)
     if fits:
         _take(choice, goal, held, piece, count, low, high)
-    piece.change[low : high + 1] = 0.0
+    for row in range(low, high + 1):
+        piece.change[row] = 0.0
     return fits
 
 
@@ -133,7 +135,8 @@ def shift(
     `cost` [strategies] says what pays: with memory priced, room has its price too.
     """
     moved = 0
-    piece.seen[:] = -1
+    for node in range(len(choice)):
+        piece.seen[node] = -1
     for node in range(len(choice)):
         if choice[node] != goal[node] and piece.seen[node] < 0:
             moved += _try(graph, memory, cost, choice, goal, held, piece, node)

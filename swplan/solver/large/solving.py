@@ -21,7 +21,7 @@ from swplan.solver.large.rows import memory_of
 from swplan.solver.large.search import Follower, Keeper, Scene
 from swplan.solver.problem import Problem, Row, Solution
 
-SMALL_NODES, SMALL_ROWS = 1000, 500  # what is left to the exact solver, for half of the time
+EXACT_NODES, EXACT_ROWS = 1000, 500  # what the exact solver can hold
 
 Report = Callable[[float, float, float], None]
 """Called with seconds since the start, the cost of the best choice (infinite if there is none), and the bound."""
@@ -46,10 +46,13 @@ def solve_instance(
     *,
     time_limit_s: float,
     seed: int = 0,
+    exact_nodes: int = EXACT_NODES,
     report: Report = lambda elapsed_s, cost, bound: None,
 ) -> Solution:
     """The best choice found, and a bound on all others.
 
+    What is left of an instance after presolve goes to the exact solver for half of the time, if it has no more than
+    `exact_nodes` nodes.
     The same instance and seed give the same solution, unless time runs out. Without a choice, the bound says whether
     there is none (infinite) or none was found.
     """
@@ -61,14 +64,11 @@ def solve_instance(
     memory = None if flat is None else memory_of(flat)
     if flat is None or memory is None:
         return impossible
-    solution = _exact(flat, memory, clock) if _is_small(flat, memory) else None
+    small = flat.nodes <= exact_nodes and len(memory.limit) <= EXACT_ROWS
+    solution = _exact(flat, memory, clock) if small else None
     if solution is None or solution.gap > 0.0:
         solution = _searched(flat, memory, clock, seed, _whole(instance), report)
     return _checked(instance, flat, solution)
-
-
-def _is_small(flat: Flat, memory: Memory) -> bool:
-    return flat.nodes <= SMALL_NODES and len(memory.limit) <= SMALL_ROWS
 
 
 def _exact(flat: Flat, memory: Memory, clock: _Clock) -> Solution:
@@ -101,18 +101,20 @@ def _whole(instance: Instance) -> bool:
 
 
 def _searched(flat: Flat, memory: Memory, clock: _Clock, seed: int, whole: bool, report: Report) -> Solution:
-    """By prices: two walkers in step, each on a thread of its own, until they meet or the time is over."""
+    """By prices: follower and keeper in step, until bound and choice meet or the time is over; one round at least."""
     graph = graph_of(flat.first, flat.cost, flat.pairs, flat.at, flat.table)
     scene = Scene(graph=graph, memory=memory)
     follower, keeper = Follower(scene, seed), Keeper(scene, seed + 1)
     lead, bound = follower.step(), -math.inf
     with ThreadPoolExecutor(1) as pool:
-        while clock.left_s > 0.0 and bound < keeper.cost:
+        while True:
             keeping = pool.submit(keeper.step, lead)
             lead = follower.step()
             keeping.result()
             bound = math.ceil(follower.bound) if whole and math.isfinite(follower.bound) else follower.bound
             report(clock.elapsed_s, keeper.cost, bound)
+            if clock.left_s <= 0.0 or bound >= keeper.cost:
+                break
     choice = None if keeper.best is None else tuple(keeper.best.tolist())
     return Solution(choice=choice, cost=keeper.cost, bound=min(bound, keeper.cost), method="prices")
 

@@ -1,0 +1,31 @@
+"""Compiles all kernels, half a minute of work that is kept on disk: `python -m swplan.solver.large.warm`, in `make`.
+
+Without it the first run compiles them, within its time limit.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from swplan.solver.large.instance import Instance
+from swplan.solver.large.solving import solve_instance
+
+
+def main() -> None:
+    """Solves a triangle of nodes, which presolve does not decide."""
+    matrix = np.array([[0.0, 2.0, 5.0], [7.0, 0.0, 1.0], [3.0, 4.0, 0.0]])
+    instance = Instance(
+        first=np.arange(0, 10, 3),
+        costs=np.arange(9.0)[::-1].copy(),
+        usages=np.array([1.0, 3.0, 5.0] * 3),
+        intervals=np.array([[0, 3], [1, 4], [2, 5]]),
+        pairs=np.array([[0, 1], [1, 2], [0, 2]]),
+        at=np.arange(0, 28, 9),
+        table=np.tile(matrix.ravel(), 3),
+        limit=9.0,
+    )
+    solve_instance(instance, time_limit_s=0.0, exact_nodes=0)
+
+
+if __name__ == "__main__":
+    main()
