@@ -25,6 +25,13 @@ Strategy = Annotated[
     str, typer.Option("--strategy", metavar="TEXT", help="Price this strategy, without planning; see estimate.")
 ]
 Baseline = Annotated[str, typer.Option(help="Take the best plan of this kind instead, for example data_parallel.")]
+MicroBatches = Annotated[
+    int, typer.Option("--micro-batches", min=0, help="Run the batch in so many parts; 0: by time and memory.")
+]
+Recompute = Annotated[
+    str,
+    typer.Option("--recompute", help="Of the forward pass in the backward pass: auto, nothing or everything."),
+]
 PrecisionName = Annotated[str, typer.Option("--precision", help="auto, fp32, bf16 or fp16.")]
 
 
@@ -57,9 +64,9 @@ class Question:
             return Trial(settings=settings, made=None, problem=str(error))
 
 
-def _question(model: str, cluster: str, baseline: str, precision: str) -> Question:
+def _question(model: str, cluster: str, baseline: str, precision: str, **variant: Any) -> Question:
     target = Cluster.parse(cluster)
-    options = {"baseline": baseline or None, "precision": precision}
+    options = {"baseline": baseline or None, "precision": precision, **variant}
     return Question(program=programs.load(model), cluster=target, options=options)
 
 
@@ -71,10 +78,13 @@ def plan(
     top: Top = TOP,
     baseline: Baseline = "",
     precision: PrecisionName = "auto",
+    micro_batches: MicroBatches = 0,
+    recompute: Recompute = "auto",
     settings: Settings = [],  # noqa: B006 (typer reads it and never changes it)
 ) -> None:
     """Plan a model on a cluster and show the plan; --json FILE keeps it for the other verbs."""
-    question = _question(model, cluster, baseline, precision)
+    variant = {"micro_batches": micro_batches or None, "recompute": recompute}
+    question = _question(model, cluster, baseline, precision, **variant)
     with progress() as report:
         made = question.answer(pairs(settings, "--set"), report)
     emit(plan_parts(made, top=top), json=json, data=made.to_json(), html=html, title=f"Plan of {made.step}")

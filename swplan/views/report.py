@@ -57,6 +57,8 @@ def summary(plan: Plan) -> Section:
         ("memory", memory_text(plan.memory)),
         ("how good", certificate_text(plan)),
         ("precision", plan.precision.policy),
+        *(((("micro-batches", units.count(plan.micro_batches)),)) if plan.micro_batches > 1 else ()),
+        *((("computed again", plan.recompute.what),) if plan.recompute.values else ()),
     )
     return Section(title="Summary", parts=(Text(text=headline), KeyValues(rows=rows), why_part(plan)))
 
