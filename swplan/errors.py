@@ -32,7 +32,18 @@ class LayoutError(SwplanError):
 
 
 class InfeasibleError(SwplanError):
-    """No plan fits the memory of the device."""
+    """No plan fits the memory of the device.
+
+    Attributes:
+      over_bytes: what a device lacks for the least memory that was found.
+      largest: the largest values there: (name, bytes on a device, bytes in all).
+      changes: what would fit, each checked: options of `swplan.plan`, and step time and peak of a plan with them.
+    """
+
+    def __init__(self, message: str, *, over_bytes: int = 0, largest: tuple = (), changes: tuple = ()) -> None:
+        """The message, with the same as values."""
+        super().__init__(message)
+        self.over_bytes, self.largest, self.changes = over_bytes, largest, changes
 
 
 class PlanFileError(SwplanError):

@@ -1,4 +1,4 @@
-"""What stands beside a plan: other meshes, the classics, and why a program does not fit at all."""
+"""What stands beside a plan: other meshes and the classics."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import Any
 
 import msgspec
 
-from swplan.costmodel.cluster import Cluster
 from swplan.costmodel.network import Placement
 from swplan.plan import Alternative
 from swplan.runtime import describe
+from swplan.runtime.infeasible import size_text
 from swplan.search.classics import classic, price_unlimited
 from swplan.search.fitting import Found
 from swplan.search.planner import find
@@ -63,25 +63,6 @@ def _unlimited(prepared: Subject, name: str, placement: Placement, pins: Any) ->
     candidate = price_unlimited(prepared, placement, pins, exactly=len(prepared.decisions.nodes) <= SMALL)
     over = candidate.memory_bytes - prepared.cluster.memory_bytes
     mesh = tuple((axis.name, axis.size) for axis in describe.axes_of(prepared, candidate))
-    text = f"needs {_size(candidate.memory_bytes)} a device, {_size(over)} more than there are"
+    text = f"needs {size_text(candidate.memory_bytes)} a device, {size_text(over)} more than there are"
     seconds = candidate.cost_s + prepared.cluster.chip.storage_s
     return _alternative(name, mesh, seconds, candidate.memory_bytes, text)
-
-
-def too_large(prepared: Subject, cluster: Cluster, baseline: str | None) -> str:
-    """Why nothing fits, in words."""
-    graph = prepared.graph
-    kept = sorted(((graph.avals[v].bytes, n) for v, n in zip(graph.top.inputs, graph.names, strict=True)), reverse=True)
-    largest = ", ".join(f"{name} ({_size(size)})" for size, name in kept[:3])
-    state = sum(size for size, _ in kept) / cluster.devices
-    return (
-        f"no {baseline or 'plan'} fits: a device of {cluster.chip.name} has {_size(cluster.memory_bytes)}.\n"
-        f"  The arguments alone, split evenly over {cluster.devices} devices, take {_size(state)} each;\n"
-        f"  largest: {largest}.\n"
-        "  Use more devices, a smaller batch, or a lower precision."
-    )
-
-
-def _size(count: float) -> str:
-    unit, name = next(((u, n) for u, n in ((2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB")) if count >= u), (1, "B"))
-    return f"{count / unit:.3g} {name}" if count < 1000 * unit else f"{count / unit:,.0f} {name}"
