@@ -1,8 +1,7 @@
 """How long planning takes, and how much memory: `python -m benchmarks.planning [--json FILE] [CASE ...]`.
 
 Every case is planned in a process of its own, from shapes to the finished plan, tracing included. Beside the Llama
-cases stands what Meta's AutoParallel took on two cores: 167 s and 5.95 GB for 8B on 64 devices, 320 s and 20 GB for 70B on
-256.
+cases stands what Meta's AutoParallel took on two cores: 167 s and 5.95 GB (8B, 64 devices), 320 s and 20 GB (70B, 256).
 """
 
 from __future__ import annotations
