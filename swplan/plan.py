@@ -126,6 +126,20 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, dict=True):
 
         return explained(found, self, step, args, kwargs)
 
+    def frontier(self) -> Any:
+        """Time against memory: the plans of which none takes less of both than another, fastest first.
+
+        A plan that was made here solves its meshes and variants again within less and less memory, and counts finished
+        programs; one from a file has the plans that its search met, as estimated.
+        """
+        from swplan.views.frontier import frontier
+
+        if getattr(self, "program", None) is None:
+            return frontier(self, self.found)
+        from swplan.runtime.frontier import points
+
+        return frontier(self, points(self))
+
     def to_json(self) -> bytes:
         """The plan as JSON: equal plans give equal bytes."""
         return msgspec.json.encode(self, order="deterministic")

@@ -18,12 +18,13 @@ from swplan.passes.partition import partition
 from swplan.plan import Precision
 from swplan.runtime.precise import applied, chosen
 from swplan.runtime.trace import Program
+from swplan.search.exploring import MOST_PARTS, Make
 from swplan.search.fitting import Found
 from swplan.search.meshes import candidate_meshes
 from swplan.search.planner import find
 from swplan.search.space import least_usage, lower_bound, space
 from swplan.search.subject import Subject, pricer_on, solve_space, subject
-from swplan.search.variants import AS_WRITTEN, Variant
+from swplan.search.variants import AS_WRITTEN, Variant, levels, micro_batch_counts
 
 TIMES = (2, 4, 8, 16, 32, 64)
 """How many times the devices are tried, until something fits."""
@@ -218,3 +219,12 @@ def size_text(count: float) -> str:
     """An amount of memory in words."""
     unit, name = next(((u, n) for u, n in ((2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB")) if count >= u), (1, "B"))
     return f"{count / unit:.3g} {name}" if count < 1000 * unit else f"{count / unit:,.0f} {name}"
+
+
+def lacking(prepared: Subject, program: Program, precision: Precision, make: Make, **asked: object) -> Lacking:
+    """What is to be said where nothing fits; `make` gives the program of a variant."""
+    graph = prepared.graph
+    variants = variants_of(levels(graph, lambda op: 1.0), micro_batch_counts(graph, MOST_PARTS))
+    made = {variant: make(variant) for variant in variants}
+    graphs = {variant: graph for variant, graph in made.items() if graph is not None}
+    return Lacking(prepared=prepared, program=program, precision=precision, variants=graphs, **asked)

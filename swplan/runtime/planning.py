@@ -21,18 +21,18 @@ from swplan.plan import FORMAT, Alternative, Certificate, Plan, Precision, Recom
 from swplan.runtime import describe
 from swplan.runtime.alternatives import beside, costs_of, runners_up
 from swplan.runtime.compiler import xla
-from swplan.runtime.infeasible import Lacking, variants_of
+from swplan.runtime.infeasible import lacking
 from swplan.runtime.maker import JaxMaker
 from swplan.runtime.trace import Program
 from swplan.search.classics import CLASSICS, classic
 from swplan.search.decisions import decision_graph
-from swplan.search.exploring import MOST_PARTS, Explored, explore
+from swplan.search.exploring import Explored, explore
 from swplan.search.fitting import Found
 from swplan.search.planner import Progress, find
 from swplan.search.pricing import Pricer
 from swplan.search.space import domain
 from swplan.search.subject import Subject, subject
-from swplan.search.variants import AS_WRITTEN, Variant, levels, micro_batch_counts
+from swplan.search.variants import AS_WRITTEN, Variant
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +66,15 @@ def make_plan(program: Program, cluster: Cluster, *, name: str, precision: Preci
     prepared = subject(program.graph, cluster, xla())
     explored, remarks = _search(prepared, wish)
     if explored.found is None:
-        raise _lacking(prepared, program, precision, explored, wish).error()
+        raise lacking(
+            prepared,
+            program,
+            precision,
+            lambda variant: variant_graph(prepared.graph, variant),
+            tried=explored.tried,
+            asked=wish.baseline or "plan",
+            forced=wish.micro_batches is not None or wish.recompute != "auto",
+        ).error()
     classics = [] if wish.baseline else [beside(prepared, kind) for kind in CLASSICS]
     forced = wish.micro_batches is not None or wish.recompute != "auto"
     explored = _cheapest(prepared, explored, [other for _, other in classics if other is not None and not forced])
@@ -104,22 +112,6 @@ def _check_parts(graph: Graph, parts: int) -> None:
         in_micro_batches(graph, parts, JaxMaker())
     except NotInParts as error:
         raise UsageError(f"micro_batches={parts}: the step does not come apart so: {error}") from error
-
-
-def _lacking(prepared: Subject, program: Program, precision: Precision, explored: Explored, wish: Wish) -> Lacking:
-    """What is to be said where nothing fits."""
-    graph = prepared.graph
-    variants = variants_of(levels(graph, lambda op: 1.0), micro_batch_counts(graph, MOST_PARTS))
-    graphs = ((variant, variant_graph(graph, variant)) for variant in variants)
-    return Lacking(
-        prepared=prepared,
-        program=program,
-        precision=precision,
-        variants={variant: made for variant, made in graphs if made is not None},
-        tried=explored.tried,
-        asked=wish.baseline or "plan",
-        forced=wish.micro_batches is not None or wish.recompute != "auto",
-    )
 
 
 def variant_graph(graph: Graph, variant: Variant) -> Graph | None:
