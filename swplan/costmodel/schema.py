@@ -117,11 +117,18 @@ def rival_key(key: str, tiers: tuple[str, ...]) -> str | None:
 
 
 def choices_text(wrong: str, choices: Iterable[str]) -> str:
-    """The valid choices for a message, those most like the wrong one first."""
+    """The valid choices for a message, those most like the wrong one first; of many, families in place of members."""
     names = sorted(choices)
     near = difflib.get_close_matches(wrong, names, n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(near)}? " if near else ""
+    if len(names) > MOST_CHOICES:
+        families = {f"{name.partition('.')[0]}.*" if "." in name else name for name in names}
+        names = sorted(families, key=lambda name: (name.endswith(".*"), name))
     return f"{hint}Valid: {', '.join(near + [name for name in names if name not in near])}."
+
+
+MOST_CHOICES = 24
+"""So many choices a message lists one by one; `swplan chips NAME` shows every number of a chip."""
 
 
 _TABLES = {
