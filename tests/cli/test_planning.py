@@ -17,12 +17,15 @@ def test_plan(run, planned, tmp_path):
     code, out, _ = run("plan", "user:make", *CLUSTER, "--json", "new.json", "--html", "new.html")
     assert code == 0 and "Plan of train_step" in out
     assert Plan.load(tmp_path / "new.json").devices == 8
-    assert planned == [((2, 4, False, 1), planned[0][1], {"baseline": None, "precision": "auto"})]
+    options = {"baseline": None, "precision": "auto", "micro_batches": None, "recompute": "auto"}
+    assert planned == [((2, 4, False, 1), planned[0][1], options)]
 
 
 def test_options_reach_the_planner(run, planned):
-    run("plan", "user:make", *CLUSTER, "--baseline", "data_parallel", "--precision", "bf16")
-    assert planned[0][2] == {"baseline": "data_parallel", "precision": "bf16"}
+    asked = ("--baseline", "data_parallel", "--precision", "bf16", "--micro-batches", "4", "--recompute", "everything")
+    run("plan", "user:make", *CLUSTER, *asked)
+    wanted = {"baseline": "data_parallel", "precision": "bf16", "micro_batches": 4, "recompute": "everything"}
+    assert planned[0][2] == wanted
 
 
 @pytest.mark.parametrize(

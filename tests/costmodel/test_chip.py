@@ -193,12 +193,8 @@ def test_every_mistake_in_a_file_gets_one_clear_message(old, new, message, chips
     assert str(caught.value).startswith(str(path))
 
 
-def test_importing_takes_no_time_and_no_jax():
-    code = (
-        "import sys, time, numpy; start = time.perf_counter(); import swplan.costmodel;"
-        "print(time.perf_counter() - start, 'jax' in sys.modules)"
-    )
-    done = [subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True) for _ in range(2)]
-    took_s, has_jax = zip(*(run.stdout.split() for run in done), strict=True)
-    assert set(has_jax) == {"False"}
-    assert min(map(float, took_s)) < 0.3
+def test_importing_needs_nothing_that_takes_time():
+    slow = ("jax", "numba", "scipy", "highspy", "rich")
+    code = f"import sys, swplan.costmodel; print([name for name in {slow} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
