@@ -64,15 +64,17 @@ def _descent(prepared: Subject, mesh: Placement, variant: Variant, most: int) ->
     """The best plans on one mesh within less and less memory."""
     area = space(prepared.folded, pricer_on(prepared, mesh))
     least = max((least_usage(area, moment) for moment in prepared.moments), default=0.0)
-    limit = float(most)
+    held = float("inf")
     for step in range(LIMITS):
-        limit = min(limit, most - (most - least) * step / LIMITS)
+        limit = most - (most - least) * step / LIMITS
+        if held <= limit:
+            continue
         solution, stated = solve_space(prepared, area, limit)
         if solution.choice is None:
             return
         candidate = candidate_of(area, solution, stated)
+        held = candidate.memory_bytes
         yield _point(prepared, candidate, variant)
-        limit = min(limit, candidate.memory_bytes) * (1 - 1e-6)
 
 
 def _point(prepared: Subject, candidate: Candidate, variant: Variant) -> Trade:

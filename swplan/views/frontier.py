@@ -39,7 +39,7 @@ class Frontier:
     def __str__(self) -> str:
         from swplan.views.text import part_text
 
-        return part_text(frontier_parts(self))
+        return part_text(frontier_parts(self, drawn=False))
 
     def _repr_html_(self) -> str:
         from swplan.views.html import part_html
@@ -77,17 +77,22 @@ def frontier(plan: Plan, found: Iterable[Trade]) -> Frontier:
     return Frontier(plan=plan, points=tuple(kept), dominated=first not in kept)
 
 
-def frontier_parts(found: Frontier) -> Section:
-    """The frontier as parts."""
+def frontier_parts(found: Frontier, *, drawn: bool = True) -> Section:
+    """The frontier as parts: a plot, which as text would only repeat the table, and the table."""
     first = own(found.plan)
     remark = "The plan is not on it: a point found here takes less memory, and no more time, than the plan."
     parts: list[Part] = [Text(text=remark)] if found.dominated else []
+    parts += [_plot(found, first)] if drawn else []
+    return Section(title=f"Time against memory of {found.plan.step}", parts=(*parts, _table(found, first)))
+
+
+def _plot(found: Frontier, first: Trade) -> Plot:
     others = tuple(_dot(trade) for trade in found.points if trade != first)
     traces = (
         *((Trace(name="other plans", dots=others, tone="exchange", drawn="both"),) if others else ()),
         Trace(name="this plan", dots=(_dot(first),), tone="compute"),
     )
-    plot = Plot(
+    return Plot(
         traces=traces,
         x_title="memory at the peak",
         y_title="step time",
@@ -95,7 +100,6 @@ def frontier_parts(found: Frontier) -> Section:
         y_unit="s",
         caption=ABOUT if others else "No plan that takes less memory was found.",
     )
-    return Section(title=f"Time against memory of {found.plan.step}", parts=(*parts, plot, _table(found, first)))
 
 
 def _dot(trade: Trade) -> Dot:
@@ -103,7 +107,7 @@ def _dot(trade: Trade) -> Dot:
 
 
 def _words(trade: Trade) -> str:
-    mesh = "x".join(map(str, trade.mesh)) or "one device"
+    mesh = f"mesh {' x '.join(map(units.count, trade.mesh))}" if trade.mesh else "one device"
     parts = f", {units.count(trade.micro_batches)} micro-batches" if trade.micro_batches > 1 else ""
     again = "" if trade.recompute == "nothing" else f", recomputing {trade.recompute}"
     return mesh + parts + again

@@ -40,9 +40,9 @@ def scale(values: Sequence[float], start: float, end: float) -> Scale:
 
 
 def ticks(within: Scale) -> list[float]:
-    """Round numbers within a scale: 1, 2 and 5 times powers of ten, or fewer where those are too many."""
+    """Round numbers within a scale: 1 to 9 times powers of ten, or fewer of them where those are too many."""
     decades = range(math.floor(math.log10(within.low)), math.ceil(math.log10(within.high)) + 1)
-    for steps in ((1, 2, 5), (1, 3), (1,)):
+    for steps in (range(1, 10), (1, 2, 5), (1, 3), (1,)):
         found = [s * 10.0**d for d in decades for s in steps if within.low <= s * 10.0**d <= within.high]
         if len(found) <= TICKS:
             return found
