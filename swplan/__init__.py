@@ -16,6 +16,8 @@ _HOME = {
     "Strategy": "swplan.estimate.strategy",
     "Checkpointer": "swplan.runtime.checkpoint",
     "Conformance": "swplan.runtime.conformance",
+    "keep": "swplan.runtime.pinning",
+    "pin": "swplan.runtime.pinning",
     "value_and_grad": "swplan.runtime.loss_scaling",
     "register_rule": "swplan.ir.ops",
     "Rule": "swplan.ir.rule",

@@ -136,3 +136,18 @@ class Trade(msgspec.Struct, frozen=True, kw_only=True):
     mesh: tuple[int, ...]
     micro_batches: int
     recompute: str
+
+
+class PlannedPin(msgspec.Struct, frozen=True, kw_only=True):
+    """A layout that the user asked for: of which tensor, in the user's names, and what it costs.
+
+    `spec` has an entry for each dim: names, () where it is not split, None where it was left open. `axes` says which
+    mesh axes each name stands for, `source` is the line of the program or the name in a partial plan. `price_s` is
+    the step time less that of the best plan on the same mesh without this pin, others in place; 0 if it costs nothing.
+    """
+
+    tensor: str
+    spec: tuple[tuple[str, ...] | None, ...]
+    axes: tuple[tuple[str, tuple[str, ...]], ...]
+    source: str
+    price_s: float

@@ -7,7 +7,7 @@ views.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -54,6 +54,8 @@ def plan(
     progress: Progress | None = None,
     micro_batches: int | None = None,
     recompute: str = "auto",
+    pins: Mapping[str, Any] | None = None,
+    like: Plan | None = None,
     static_argnums: int | Sequence[int] = (),
     static_argnames: str | Sequence[str] = (),
     **kwargs: Any,
@@ -72,6 +74,8 @@ def plan(
       progress: called with (done, total, text) while searching.
       micro_batches: run the batch in so many parts; by time and memory if absent.
       recompute: "nothing" or "everything" of the forward pass in the backward pass, or "auto": by time and memory.
+      pins: how inputs and results lie, by name (`*` stands for any part of one): specs as for `swplan.pin`.
+      like: a plan of which the mesh and the layouts of inputs of the same name are kept; `pins` come before it.
       static_argnums: positions of static arguments, as for `jax.jit`.
       static_argnames: names of static arguments, as for `jax.jit`.
       **kwargs: keyword arguments of the step.
@@ -81,12 +85,9 @@ def plan(
     """
     step = getattr(step, "undecorated", step)
     _check_kinds(step, None)
-    if max_axes is not None and (type(max_axes) is not int or max_axes < 1):
-        raise UsageError(f"max_axes={max_axes!r}: give a whole number of at least 1")
-    _check_variant(micro_batches, recompute)
-    statics = _statics(static_argnums, static_argnames)
+    _check_limits(max_axes, micro_batches, recompute)
     target = as_cluster(cluster)
-    prepared = prepare(step, args, kwargs, statics, donate)
+    prepared = prepare(step, args, kwargs, _statics(static_argnums, static_argnames), donate)
     decided = chosen(prepared.program.graph, target.chip, _policy(precision), unscalable=prepared.scalable)
     return make_plan(
         prepared.exact(decided),
@@ -100,6 +101,8 @@ def plan(
             progress=progress,
             micro_batches=micro_batches,
             recompute=recompute,
+            pins=pins or {},
+            like=like,
         ),
     )
 
@@ -254,7 +257,9 @@ def _hashable(signature: Any) -> Any:
     return signature
 
 
-def _check_variant(micro_batches: Any, recompute: str) -> None:
+def _check_limits(max_axes: Any, micro_batches: Any, recompute: str) -> None:
+    if max_axes is not None and (type(max_axes) is not int or max_axes < 1):
+        raise UsageError(f"max_axes={max_axes!r}: give a whole number of at least 1")
     if micro_batches is not None and (type(micro_batches) is not int or micro_batches < 1):
         raise UsageError(f"micro_batches={micro_batches!r}: give a whole number of at least 1, or None")
     if recompute not in RECOMPUTE:
@@ -262,6 +267,7 @@ def _check_variant(micro_batches: Any, recompute: str) -> None:
 
 
 _OPTIONS = {"baseline", "precision", "max_axes", "time_limit_s", "donate", "progress", "micro_batches", "recompute"}
+_OPTIONS |= {"pins", "like"}
 
 
 def _check_options(options: dict) -> None:

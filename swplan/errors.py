@@ -60,3 +60,7 @@ class CheckpointError(SwplanError):
 
 class UsageError(SwplanError):
     """A wrong option or argument of a verb of the API or of the command line."""
+
+
+class PinError(SwplanError):
+    """A pin that is no spec of its array, or that no mesh of the cluster can satisfy."""

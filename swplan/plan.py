@@ -21,6 +21,7 @@ from swplan._planparts import (
     Collective,
     Memory,
     OpCost,
+    PlannedPin,
     Precision,
     Recompute,
     Tensor,
@@ -61,6 +62,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     micro_batches: int = 1
     recompute: Recompute = Recompute()
     found: tuple[Trade, ...] = ()
+    pins: tuple[PlannedPin, ...] = ()
 
     @property
     def peak_memory_bytes(self) -> int:
@@ -225,6 +227,7 @@ __all__ = [
     "MeshAxis",
     "OpCost",
     "Plan",
+    "PlannedPin",
     "Precision",
     "Recompute",
     "Tensor",

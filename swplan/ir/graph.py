@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from math import prod
 from typing import Any
 
+from swplan.ir.pin import Pin
 from swplan.ir.rule import Rule
 
 ITEM_BITS = {
@@ -112,6 +113,8 @@ class Graph:
       aliases: position of an output -> position of the input in whose place it is returned.
       names: a readable path for every input ("params/layer_0/kernel").
       output_names: a readable path for every output.
+      pins: layouts that a user asks for.
+      kept: values that a user wants kept for the backward pass.
     """
 
     avals: tuple[Aval, ...]
@@ -121,6 +124,8 @@ class Graph:
     aliases: Mapping[int, int]
     names: tuple[str, ...]
     output_names: tuple[str, ...]
+    pins: tuple[Pin, ...] = ()
+    kept: frozenset[int] = frozenset()
 
     def role(self, value: int) -> str:
         """The role of a value; what is not registered is an activation."""

@@ -18,6 +18,7 @@ from swplan.ir.equations import literal, params_key, scan_parts
 from swplan.ir.folding import folded, inline, is_fixed, note_known, reshape_key, trip_count, unchanged
 from swplan.ir.graph import Aval, Op, Region
 from swplan.ir.ops import OpSpec, rule_of
+from swplan.ir.pins import MARKS, marked
 from swplan.ir.rule import Rule
 from swplan.ir.source import is_recomputed, source_line, stage_of
 
@@ -26,7 +27,7 @@ CALLS = {
     "custom_jvp_call": "call_jaxpr", "custom_vjp_call": "call_jaxpr",
     "custom_vjp_call_jaxpr": "fun_jaxpr", "eval_jaxpr": "call_jaxpr",
 }  # fmt: skip
-IDENTITIES = {"copy", "copy_p", "stop_gradient", "name", "sharding_constraint", "device_put", "pvary"}
+IDENTITIES = {"copy", "copy_p", "stop_gradient", "name", "device_put", "pvary"}
 
 
 @dataclass(slots=True)
@@ -60,6 +61,8 @@ class Reader:
     uniform: dict[int, int] = field(default_factory=dict)
     unshaped: dict[int, int] = field(default_factory=dict)
     fixed: set[int] = field(default_factory=set)
+    pins: list[Any] = field(default_factory=list)
+    kept: set[int] = field(default_factory=set)
 
     def stage(self, eqn: Any, operands: Sequence[int]) -> str:
         """Forward, backward or optimizer; what a loop of the backward pass computes is backward."""
@@ -127,6 +130,8 @@ class Reader:
             return self.call(eqn, eqn.params[body], operands)
         if name in IDENTITIES:
             return operands
+        if name in MARKS:
+            return marked(self, eqn, operands)
         if name in STRUCTURED:
             return STRUCTURED[name](self, eqn, operands)
         return self._simplified(eqn, operands) or self.plain(eqn, operands)
@@ -274,9 +279,10 @@ def _cond(reader: Reader, eqn: Any, operands: list[int]) -> Sequence[int]:
 def _checkpoint(reader: Reader, eqn: Any, operands: list[int]) -> Sequence[int]:
     """Inlines what is to be recomputed; none of it is found equal to anything outside: it would be kept after all.
 
-    Only what depends on no input is: no barrier keeps it apart.
+    Only what depends on no input is: no barrier keeps it apart. What the backward pass starts it from is kept.
     """
     scope = reader.scope
+    reader.kept.update(set(operands) - reader.gradients if reader.stage(eqn, ()) == "backward" else ())
     seen, sealed = scope.seen, scope.sealed
     scope.seen, scope.sealed = dict(scope.lasting), True
     results = reader.call(eqn, eqn.params["jaxpr"], operands)

@@ -14,6 +14,7 @@ from typing import Protocol
 
 from swplan.ir.graph import Aval, Graph, Op, Region, reads
 from swplan.ir.layout import REPLICATED, SUM
+from swplan.ir.pins import carried
 from swplan.passes.timewise import AFTER, NotInParts, Timewise, batch_states
 
 ACCUMULATED = {"bfloat16": "float32", "float16": "float32"}
@@ -147,7 +148,8 @@ class _Loop:
         top = replace(self.graph.top, ops=(*first, *writer.preceding, loop, *following, *rest))
         roles = dict(self.graph.roles)
         roles.update({new: self.graph.role(old) for new, old in self.time.origin.items()})
-        return replace(self.graph, top=top, avals=tuple(self.time.avals), roles=roles, constants=writer.constants)
+        pins, avals = carried(self.graph.pins, self.time.local), tuple(self.time.avals)
+        return replace(self.graph, top=top, avals=avals, roles=roles, constants=writer.constants, pins=pins)
 
 
 @dataclass(slots=True, kw_only=True)

@@ -45,6 +45,7 @@ class _Partitioner:
     later: dict[int, _Home] = field(default_factory=dict)
     scope: _Scope = field(default_factory=_Scope)
     made: dict[int, Op] = field(default_factory=dict)
+    pinned: frozenset[int] = frozenset()
 
     def new(self, origin: int, layout: Layout, aval: Aval | None = None) -> int:
         """A new local value: the part of a global one in this layout."""
@@ -65,6 +66,9 @@ class _Partitioner:
         if value in self.made and layout not in home.versions:
             return self._make_again(value, home, layout, reader)
         copy = self.choices.get(("copy", value), home.base)
+        if value in self.pinned and home.base != copy:
+            home.versions = {copy: self._move(value, home, reshard(home.base, copy), copy, reader)}
+            home.base = copy
         if reader is not None and is_later(reader) and value in self.again and value not in self.made:
             return self._fetch_again(value, copy, layout, reader)
         return self._move(value, home, reshard(home.base, copy) + reshard(copy, layout), layout, reader)
@@ -174,7 +178,8 @@ def partition(graph: Graph, sizes: tuple[int, ...], choices: Choices) -> DeviceP
       sizes: sizes of the mesh axes.
       choices: a strategy for every op and a layout for every variable, by the keys of `search.decisions`.
     """
-    work = _Partitioner(graph, sizes, choices, again=read_again(graph))
+    pinned = frozenset(pin.number for pin in graph.pins if pin.place == "value")
+    work = _Partitioner(graph, sizes, choices, again=read_again(graph), pinned=pinned)
     whole = replicated(len(sizes))
     inputs = tuple(work.define(value, choices["input", value]) for value in graph.top.inputs)
     constants = {

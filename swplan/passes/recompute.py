@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from swplan.ir.graph import Aval, Graph, Op, Region, reads
+from swplan.ir.pins import carried
 from swplan.passes.dce import eliminate_dead
 from swplan.passes.precision import cast_rule
 from swplan.passes.residuals import BACKWARD, Site, is_reader, sites
@@ -32,7 +33,10 @@ def recomputed(graph: Graph, dropped: frozenset[int]) -> Graph:
         if wanted:
             writer = _Writer(graph=graph, site=site, dropped=wanted, avals=list(graph.avals), roles=dict(graph.roles))
             top = writer.line() if site.loop is None else writer.loops()
-            graph = replace(graph, top=top, avals=tuple(writer.avals), roles=writer.roles)
+            pins = graph.pins
+            for one in writer.twins:
+                pins = carried(pins, one)
+            graph = replace(graph, top=top, avals=tuple(writer.avals), roles=writer.roles, pins=pins)
     return eliminate_dead(graph) if dropped else graph
 
 
@@ -48,6 +52,7 @@ class _Writer:
     copies: dict[int, int] = field(default_factory=dict)
     fences: dict[int, int] = field(default_factory=dict)
     after: int | None = None
+    twins: list[dict[int, int]] = field(default_factory=list)
 
     def fresh(self, value: int) -> int:
         """A new value like another one."""
@@ -98,6 +103,7 @@ class _Writer:
         inside = {v: self.copies[v] for v in reads(op) if v in self.copies}
         results = {v: self.fresh(v) for v in op.results}
         self.copies.update(results)
+        self.twins.append(results)
         fresh: dict[int, int] = {}
         copied = _copied(op, {**inside, **names, **results}, self.fresh, fresh)
         ops.append(replace(copied, stage=BACKWARD))

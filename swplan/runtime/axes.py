@@ -10,10 +10,13 @@ from swplan.search.subject import Candidate, Subject
 
 
 def axis_names(subject: Subject, candidate: Candidate) -> tuple[str, ...]:
-    """A name for each axis; a name used twice is numbered."""
+    """A name for each axis, that of pins where they bind it; a name used twice is numbered."""
     count = len(candidate.placement.sizes)
     weights = parameter_values(subject.graph)
-    names = [_name(subject, candidate, axis, weights) for axis in range(count)]
+    pinned = {axis: name for name, axes in candidate.bound.names.items() for axis in axes}
+    names = [pinned.get(axis) or _name(subject, candidate, axis, weights) for axis in range(count)]
+    taken = candidate.bound.names
+    names = ["free" if name in taken and axis not in pinned else name for axis, name in enumerate(names)]
     totals, seen = Counter(names), Counter()
     out = []
     for name in names:

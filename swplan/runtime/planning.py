@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import msgspec
@@ -12,6 +12,7 @@ from swplan.costmodel.cluster import Cluster
 from swplan.errors import PlanMismatchError, UsageError
 from swplan.ir.device import DeviceProgram
 from swplan.ir.graph import Graph, walk
+from swplan.ir.pins import kept_values
 from swplan.passes.dce import eliminate_dead
 from swplan.passes.microbatch import in_micro_batches
 from swplan.passes.partition import partition
@@ -23,6 +24,7 @@ from swplan.runtime.alternatives import beside, costs_of, runners_up
 from swplan.runtime.compiler import xla
 from swplan.runtime.infeasible import lacking
 from swplan.runtime.maker import JaxMaker
+from swplan.runtime.pinned import Hold, hold, prices, with_named
 from swplan.runtime.trace import Program
 from swplan.search.classics import CLASSICS, classic
 from swplan.search.decisions import decision_graph
@@ -33,6 +35,8 @@ from swplan.search.pricing import Pricer
 from swplan.search.space import domain
 from swplan.search.subject import Subject, subject
 from swplan.search.variants import AS_WRITTEN, Variant
+
+UNPINNED = "pins are not honoured: a plan of one kind was asked for"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +49,8 @@ class Wish:
     progress: Progress | None = None
     micro_batches: int | None = None
     recompute: str = "auto"
+    pins: Mapping[str, Any] = field(default_factory=dict)
+    like: Plan | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,8 +69,9 @@ def make_plan(program: Program, cluster: Cluster, *, name: str, precision: Preci
       UsageError: there is no such baseline, or the batch does not come apart as asked for.
     """
     wish = wish or Wish()
-    prepared = subject(program.graph, cluster, xla())
-    explored, remarks = _search(prepared, wish)
+    prepared = subject(with_named(program.graph, wish.pins, wish.like), cluster, xla())
+    held = hold(prepared, wish.like) if wish.baseline is None else None
+    explored, remarks = _search(prepared, wish, held)
     if explored.found is None:
         raise lacking(
             prepared,
@@ -76,22 +83,25 @@ def make_plan(program: Program, cluster: Cluster, *, name: str, precision: Preci
             forced=wish.micro_batches is not None or wish.recompute != "auto",
         ).error()
     classics = [] if wish.baseline else [beside(prepared, kind) for kind in CLASSICS]
-    forced = wish.micro_batches is not None or wish.recompute != "auto"
+    forced = wish.micro_batches is not None or wish.recompute != "auto" or (held is not None and held.is_held)
     explored = _cheapest(prepared, explored, [other for _, other in classics if other is not None and not forced])
     alternatives = runners_up(explored.subject, explored.found) + tuple(row for row, _ in classics)
     planned_program = replace(program, graph=explored.subject.graph)
     plan = write_down(explored, planned_program, name, precision, alternatives, remarks)
+    plan = msgspec.structs.replace(plan, pins=prices(explored, held) if held is not None else ())
     msgspec.structs.force_setattr(plan, "program", planned_program)
     msgspec.structs.force_setattr(plan, "origin", Origin(program=program, explored=explored))
     return plan
 
 
-def _search(prepared: Subject, wish: Wish) -> tuple[Explored, list[str]]:
+def _search(prepared: Subject, wish: Wish, held: Hold | None) -> tuple[Explored, list[str]]:
     """What was found, and what is to be said of it."""
     if wish.baseline is not None:
         placement, pins, remark = classic(prepared, wish.baseline)
         found = find(prepared, max_axes=1, meshes=[placement], pins=pins, progress=wish.progress)
-        return Explored(variant=AS_WRITTEN, subject=prepared, found=found, points=(), tried={}), [remark] * bool(remark)
+        remarks = [remark, UNPINNED if prepared.graph.pins else ""]
+        explored = Explored(variant=AS_WRITTEN, subject=prepared, found=found, points=(), tried={})
+        return explored, list(filter(None, remarks))
     if wish.micro_batches is not None:
         _check_parts(prepared.graph, wish.micro_batches)
     explored = explore(
@@ -103,8 +113,11 @@ def _search(prepared: Subject, wish: Wish) -> tuple[Explored, list[str]]:
         thorough=wish.max_axes is not None,
         parts=wish.micro_batches,
         recompute=wish.recompute,
+        meshes=held.meshes(prepared),
+        pins=held.of,
+        kept=kept_values(prepared.graph),
     )
-    return explored, []
+    return explored, list(filter(None, [held.remark]))
 
 
 def _check_parts(graph: Graph, parts: int) -> None:

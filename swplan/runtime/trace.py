@@ -111,6 +111,8 @@ def trace(
         aliases={},
         names=_input_names(step, dynamic, named, statics, len(args)),
         output_names=_paths("out", out_shapes),
+        pins=tuple(reader.pins),
+        kept=frozenset(reader.kept),
     )
     _check_count(step, len(jax.tree.leaves((dynamic, named))), len(inputs))
     graph = settle_stages(eliminate_dead(graph))

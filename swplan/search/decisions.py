@@ -13,13 +13,17 @@ from dataclasses import dataclass, field
 
 from swplan.ir.again import BACKWARD, read_again
 from swplan.ir.graph import Aval, Graph, Op, Region, reads
+from swplan.ir.pin import Pin
 
 Key = tuple[str, int]
 
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """One decision. `key` names it in the plan; `count` is how often it runs; `stacked` how many values it holds."""
+    """One decision. `key` names it in the plan; `count` is how often it runs; `stacked` how many values it holds.
+
+    `pins` is what a user asks of it.
+    """
 
     key: Key
     count: int
@@ -28,6 +32,7 @@ class Node:
     pending: bool = False
     role: str = "activation"
     stacked: int = 1
+    pins: tuple[Pin, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +73,7 @@ class _Builder:
     graph: Graph
     readers: dict[int, int]
     again: frozenset[int]
+    pinned: dict[Key, tuple[Pin, ...]]
     nodes: list[Node] = field(default_factory=list)
     edges: list[Edge] = field(default_factory=list)
     origin: dict[int, tuple[int, int, int]] = field(default_factory=dict)
@@ -76,13 +82,15 @@ class _Builder:
 
     def variable(self, key: Key, value: int, count: int, pending: bool = False, stacked: int = 1) -> int:
         """A node that chooses a layout for something with the shape of `value`."""
-        self.nodes.append(Node(key, count, None, self.graph.avals[value], pending, self.graph.role(value), stacked))
+        aval, role, pins = self.graph.avals[value], self.graph.role(value), self.pinned.get(key, ())
+        self.nodes.append(Node(key, count, None, aval, pending, role, stacked, pins))
         return len(self.nodes) - 1
 
     def define(self, value: int, node: int, out: int, count: int, shift: int = 0) -> None:
-        """Says who produces a value; if several ops read it, they read one copy, laid out as a decision of its own."""
+        """Says who produces a value; if several ops read it, or it is pinned, they read one copy, a decision too."""
         self.origin[value], self.scope[value] = (node, out, shift), count
-        if self.readers.get(value, 0) > 1 and self.graph.avals[value].shape:
+        shared = self.readers.get(value, 0) > 1 or ("copy", value) in self.pinned
+        if shared and self.graph.avals[value].shape:
             copy = self.variable(("copy", value), value, count, pending=False)
             self.connect(value, copy, 0)
             self.origin[value] = (copy, 0, 0)
@@ -195,10 +203,19 @@ def _readers(graph: Graph) -> dict[int, int]:
     return readers
 
 
+def _pinned(graph: Graph) -> dict[Key, tuple[Pin, ...]]:
+    """By decision, what a user asks of it; a pinned value is laid out as the copy that is read of it."""
+    found: dict[Key, tuple[Pin, ...]] = {}
+    for pin in graph.pins:
+        key = ("copy" if pin.place == "value" else pin.place, pin.number)
+        found[key] = (*found.get(key, ()), pin)
+    return found
+
+
 def decision_graph(graph: Graph) -> DecisionGraph:
     """All decisions of a program, in program order."""
     again = frozenset(value for value, count in read_again(graph).items() if count > 1)
-    builder = _Builder(graph, _readers(graph), again)
+    builder = _Builder(graph, _readers(graph), again, _pinned(graph))
     inputs = {}
     for value in graph.top.inputs:
         inputs[value] = builder.variable(("input", value), value, 1)

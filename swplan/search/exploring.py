@@ -17,6 +17,7 @@ from swplan.costmodel.network import Placement
 from swplan.ir.graph import Graph, Op
 from swplan.ir.layout import replicated
 from swplan.search.fitting import Found
+from swplan.search.pinning import Pinned
 from swplan.search.planner import Hunt, Progress, hunt
 from swplan.search.subject import ENOUGH, Pins, Subject, pricer_on, subject
 from swplan.search.variants import AS_WRITTEN, Level, Variant, levels, micro_batch_counts, seconds_by_op
@@ -28,7 +29,7 @@ MOST_PARTS = 256
 RECOMPUTE = ("auto", "nothing", "everything")
 
 Make = Callable[[Variant], Graph | None]
-PinsOf = Callable[[Subject], Pins | None]
+PinsOf = Callable[[Subject], Pins | Pinned | None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +66,7 @@ def explore(
     make: Make,
     *,
     max_axes: int,
+    meshes: Sequence[Placement] | None = None,
     pins: PinsOf | None = None,
     kept: frozenset[int] = frozenset(),
     time_limit_s: float | None = None,
@@ -79,6 +81,7 @@ def explore(
       written: the program as written.
       make: the graph of a variant; None if the program does not come apart so.
       max_axes: how many mesh axes at most.
+      meshes: these meshes only.
       pins: options to which decisions of a variant are held.
       kept: values that are not recomputed.
       time_limit_s: for all together.
@@ -88,7 +91,7 @@ def explore(
       recompute: one of `RECOMPUTE`.
     """
     deadline = time.monotonic() + time_limit_s if time_limit_s is not None else None
-    options = {"max_axes": max_axes, "deadline": deadline, "progress": progress, "thorough": thorough}
+    options = {"max_axes": max_axes, "meshes": meshes, "deadline": deadline, "progress": progress, "thorough": thorough}
     first = hunt(written, pins=pins(written) if pins else None, **options)
     state = _Exploration(written=written, make=make, pins=pins, options=options, first=first, parts=parts)
     if parts in (None, 1) and recompute in ("auto", "nothing"):

@@ -13,7 +13,7 @@ from swplan.ir.device import DeviceProgram
 from swplan.passes.memory import MemoryReport
 from swplan.passes.partition import partition
 from swplan.search.space import space
-from swplan.search.subject import ENOUGH, Candidate, Pins, Subject, candidate_of, pricer_on, solve_space
+from swplan.search.subject import ENOUGH, Candidate, Subject, candidate_of, pricer_on, solve_space
 
 TIGHTENINGS = 4
 """How often one mesh is tried."""
@@ -49,15 +49,12 @@ class _Attempt:
     failures: int = 0
 
 
-def fitting(
-    subject: Subject, candidates: Sequence[Candidate], pins: Pins | None, bound_s: float, meshes: int
-) -> Found | None:
+def fitting(subject: Subject, candidates: Sequence[Candidate], bound_s: float, meshes: int) -> Found | None:
     """The cheapest candidate that fits, or None.
 
     Args:
       subject: the program and the cluster.
       candidates: the best of each mesh, as estimated.
-      pins: what the search was held to.
       bound_s: of the search.
       meshes: how many it looked at.
     """
@@ -72,7 +69,7 @@ def fitting(
             others = tuple(one.candidate for one in sorted(waiting, key=lambda one: one.candidate.cost_s))
             bound_s = min(bound_s, best.cost_s)
             return Found(best=best, program=program, memory=memory, runners_up=others, bound_s=bound_s, meshes=meshes)
-        again = _tightened(subject, attempt, pins, memory.peak_bytes)
+        again = _tightened(subject, attempt, memory.peak_bytes)
         waiting += [] if again is None else [again]
     return None
 
@@ -84,14 +81,15 @@ def _next(waiting: Sequence[_Attempt]) -> _Attempt:
     return max(near, key=lambda one: (one.failures, -one.candidate.cost_s))
 
 
-def _tightened(subject: Subject, attempt: _Attempt, pins: Pins | None, peak_bytes: int) -> _Attempt | None:
+def _tightened(subject: Subject, attempt: _Attempt, peak_bytes: int) -> _Attempt | None:
     """The best plan on the same mesh within as much less memory as it was too large, if there is one."""
     if attempt.failures + 1 == TIGHTENINGS:
         return None
     estimate = min(attempt.limit, max(attempt.candidate.memory_bytes, 1.0))
     limit = estimate * subject.cluster.memory_bytes / peak_bytes
-    area = space(subject.folded, pricer_on(subject, attempt.candidate.placement), pins)
+    bound = attempt.candidate.bound
+    area = space(subject.folded, pricer_on(subject, attempt.candidate.placement), bound.options)
     solution, stated = solve_space(subject, area, limit)
     if solution.choice is None:
         return None
-    return _Attempt(candidate_of(area, solution, stated), limit, attempt.failures + 1)
+    return _Attempt(candidate_of(area, solution, stated, bound), limit, attempt.failures + 1)

@@ -57,7 +57,8 @@ def fold(decisions: DecisionGraph, rounds: int = ROUNDS) -> Folded:
 def _signature(node: Node) -> Hashable:
     if node.op is not None:
         return (node.op.primitive, id(node.op.rule), node.count)
-    return (node.key[0], node.aval, node.pending, node.role, node.count)
+    pins = tuple(pin.group for pin in node.pins)
+    return (node.key[0], node.aval, node.pending, node.role, node.count, pins)
 
 
 def _refined(decisions: DecisionGraph, colours: Sequence[int]) -> list[Hashable]:

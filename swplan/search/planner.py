@@ -16,8 +16,9 @@ import numpy as np
 from swplan.costmodel.network import Placement
 from swplan.search.fitting import Found, fitting
 from swplan.search.meshes import candidate_meshes, refined, useful_sizes
-from swplan.search.space import least_usage, lower_bound, space
-from swplan.search.subject import LIMITLESS, Candidate, Pins, Subject, candidate_of, pricer_on, solve_space
+from swplan.search.pinning import Pinned
+from swplan.search.space import Space, least_usage, lower_bound, space
+from swplan.search.subject import LIMITLESS, Bound, Candidate, Pins, Subject, candidate_of, pricer_on, solve_space
 
 Progress = Callable[[int, int, str], None]
 SEEDS = 2
@@ -32,7 +33,7 @@ def find(
     *,
     max_axes: int,
     meshes: Sequence[Placement] | None = None,
-    pins: Pins | None = None,
+    pins: Pins | Pinned | None = None,
     time_limit_s: float | None = None,
     progress: Progress | None = None,
     thorough: bool = True,
@@ -49,7 +50,7 @@ def hunt(
     *,
     max_axes: int,
     meshes: Sequence[Placement] | None = None,
-    pins: Pins | None = None,
+    pins: Pins | Pinned | None = None,
     deadline: float | None = None,
     progress: Progress | None = None,
     thorough: bool = True,
@@ -64,20 +65,33 @@ def hunt(
       subject: the program and the cluster.
       max_axes: how many mesh axes at most.
       meshes: these meshes only.
-      pins: options to which classes of decisions are held.
+      pins: options to which classes of decisions are held, or pins in names that are bound on each mesh.
       deadline: of `time.monotonic`; what is not looked at by then counts with its lower bound.
       progress: called with (meshes done, meshes, text).
       thorough: look at more than two axes even if something fits on two.
       worst_s: the cost of a plan that is known already.
     """
-    state = Hunt(subject, pins, deadline, progress, worst_s)
-    state.over(
-        list(meshes) if meshes is not None else candidate_meshes(subject.cluster, subject.decisions, min(max_axes, 2))
-    )
+    held = pins if isinstance(pins, Pinned) else Bound(options=pins or {})
+    axes = max(min(max_axes, 2), pins.axes if isinstance(pins, Pinned) else 0)
+    state = Hunt(subject, held, deadline, progress, worst_s)
+    state.over(list(meshes) if meshes is not None else candidate_meshes(subject.cluster, subject.decisions, axes))
     for _ in range(2, max_axes if meshes is None and (thorough or not state.candidates) else 2):
         sizes = useful_sizes(subject.decisions, subject.cluster.devices)
         state.over(refined(subject.cluster, state.seeds(), sizes), most=REFINED // 2 if state.candidates else REFINED)
     return state
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Way:
+    """A mesh, and what a search on it is held to."""
+
+    mesh: Placement
+    bound: Bound
+
+    @property
+    def key(self) -> tuple:
+        """What screening depends on: not on which tiers the axes lie."""
+        return (self.mesh.sizes, id(self.bound))
 
 
 @dataclass(slots=True)
@@ -88,7 +102,7 @@ class Hunt:
     """
 
     subject: Subject
-    pins: Pins | None
+    pins: Bound | Pinned
     deadline: float | None
     progress: Progress | None
     worst_s: float = np.inf
@@ -112,70 +126,83 @@ class Hunt:
     def found(self) -> Found | None:
         """The cheapest candidate of which the finished program fits."""
         candidates = sorted(self.candidates, key=lambda c: c.cost_s)
-        return fitting(self.subject, candidates, self.pins, self.bound, len(self.seen))
+        return fitting(self.subject, candidates, self.bound, len(self.seen))
 
     def over(self, meshes: Sequence[Placement], most: int | None = None) -> None:
         """Looks at meshes, the most promising first, and at no more than `most` of those that could fit."""
         fresh = [mesh for mesh in dict.fromkeys(meshes) if mesh not in self.seen]
         self.seen.update(fresh)
-        screened = self.screen(fresh)
-        order = sorted(fresh, key=lambda mesh: (*screened[mesh.sizes], len(mesh.sizes)))
+        ways = [Way(mesh, bound) for mesh in fresh for bound in self.held(mesh)]
+        screened = self.screen(ways)
+        order = sorted(ways, key=lambda way: (*screened[way.key], len(way.mesh.sizes)))
         capacity = self.subject.cluster.memory_bytes
-        fitting = [mesh for mesh in order if screened[mesh.sizes][1] <= capacity]
-        self.excluded += [(screened[mesh.sizes][0], mesh) for mesh in order if screened[mesh.sizes][1] > capacity]
+        fitting = [way for way in order if screened[way.key][1] <= capacity]
+        self.excluded += [(screened[way.key][0], way.mesh) for way in order if screened[way.key][1] > capacity]
         chosen = fitting[:most]
-        self.bound = min([self.bound, *(screened[mesh.sizes][0] for mesh in fitting[len(chosen) :])])
+        self.bound = min([self.bound, *(screened[way.key][0] for way in fitting[len(chosen) :])])
         self.least_bytes = min([self.least_bytes, *(least for _, least in screened.values())])
-        self.floors.update({mesh: screened[mesh.sizes][0] for mesh in fresh})
-        bounds = {
-            mesh: self.relax(mesh, screened[mesh.sizes][0], (i, 2 * len(chosen))) for i, mesh in enumerate(chosen)
-        }
-        tight = sorted((mesh for mesh in chosen if bounds[mesh] is not None), key=lambda mesh: bounds[mesh])
-        for done, mesh in enumerate(tight):
-            self.look(mesh, bounds[mesh], (2 * len(chosen) - len(tight) + done, 2 * len(chosen)))
+        for way in reversed(order):
+            self.floors[way.mesh] = screened[way.key][0]
+        bounds = {way: self.relax(way, screened[way.key][0], (i, 2 * len(chosen))) for i, way in enumerate(chosen)}
+        tight = sorted((way for way in chosen if bounds[way] is not None), key=lambda way: bounds[way])
+        for done, way in enumerate(tight):
+            self.look(way, bounds[way], (2 * len(chosen) - len(tight) + done, 2 * len(chosen)))
 
-    def screen(self, meshes: Sequence[Placement]) -> dict[tuple[int, ...], tuple[float, float]]:
-        """By mesh sizes: a lower bound in seconds, and the fewest bytes that must be held."""
-        found: dict[tuple[int, ...], tuple[float, float]] = {}
-        for done, mesh in enumerate(meshes):
-            if mesh.sizes not in found:
+    def held(self, mesh: Placement) -> Sequence[Bound]:
+        """Every way to be held on a mesh: one, or each binding of the names of pins that can hold."""
+        return self.pins.on(mesh) if isinstance(self.pins, Pinned) else (self.pins,)
+
+    def area(self, way: Way) -> Space:
+        """What can be chosen on a mesh."""
+        return space(self.subject.folded, pricer_on(self.subject, way.mesh), way.bound.options)
+
+    def screen(self, ways: Sequence[Way]) -> dict[tuple, tuple[float, float]]:
+        """By mesh sizes and what holds them: a lower bound in seconds, and the fewest bytes that must be held."""
+        found: dict[tuple, tuple[float, float]] = {}
+        for done, way in enumerate(ways):
+            if way.key not in found:
                 if self.progress:
-                    self.progress(done, len(meshes), "screening meshes")
-                area = space(self.subject.folded, pricer_on(self.subject, mesh), self.pins)
+                    self.progress(done, len(ways), "screening meshes")
+                area = self.area(way)
                 least = max((least_usage(area, moment) for moment in self.subject.moments), default=0.0)
-                found[mesh.sizes] = (lower_bound(area), least)
+                found[way.key] = (lower_bound(area), least)
         return found
 
-    def relax(self, mesh: Placement, low: float, share: tuple[int, int]) -> float | None:
+    def relax(self, way: Way, low: float, share: tuple[int, int]) -> float | None:
         """Solves one mesh as if memory were no limit: a bound on what it costs; None if that settles it."""
-        if self._hopeless(mesh, low, share):
+        if self._hopeless(way.mesh, low, share):
             return None
-        area = space(self.subject.folded, pricer_on(self.subject, mesh), self.pins)
+        area = self.area(way)
         worst = INTERESTING * self.best_s
         solution, stated = solve_space(self.subject, area, LIMITLESS, self.deadline, worst)
         if solution.choice is None and solution.bound >= worst:
             self.bound = min(self.bound, solution.bound)
             return None
-        self.floors[mesh] = max(self.floors[mesh], solution.bound)
-        candidate = candidate_of(area, solution, stated) if solution.choice is not None else None
+        self.raised(way, solution.bound)
+        candidate = candidate_of(area, solution, stated, way.bound) if solution.choice is not None else None
         if candidate is None or candidate.memory_bytes > self.subject.cluster.memory_bytes:
             return max(solution.bound, low)
         self.bound = min(self.bound, solution.bound)
         self.candidates.append(candidate)
         return None
 
-    def look(self, mesh: Placement, low: float, share: tuple[int, int]) -> None:
+    def raised(self, way: Way, bound_s: float) -> None:
+        """Takes in a better floor of a mesh, if it is held in one way only."""
+        if len(self.held(way.mesh)) == 1:
+            self.floors[way.mesh] = max(self.floors[way.mesh], bound_s)
+
+    def look(self, way: Way, low: float, share: tuple[int, int]) -> None:
         """Solves one mesh within the memory of a device, unless it cannot beat the best."""
-        if self._hopeless(mesh, low, share):
+        if self._hopeless(way.mesh, low, share):
             return
-        area = space(self.subject.folded, pricer_on(self.subject, mesh), self.pins)
+        area = self.area(way)
         capacity, worst = self.subject.cluster.memory_bytes, INTERESTING * self.best_s
         solution, stated = solve_space(self.subject, area, capacity, self.deadline, worst)
         self.bound = min(self.bound, max(solution.bound, low))
         if solution.choice is not None:
-            self.candidates.append(candidate_of(area, solution, stated))
+            self.candidates.append(candidate_of(area, solution, stated, way.bound))
         elif solution.bound < worst or worst == np.inf:
-            self.excluded.append((low, mesh))
+            self.excluded.append((low, way.mesh))
 
     def _hopeless(self, mesh: Placement, low: float, share: tuple[int, int]) -> bool:
         """Whether a mesh need not be solved: it cannot beat the best, or the time is up."""

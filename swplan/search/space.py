@@ -102,10 +102,11 @@ def _within(space: Space, cls: int, memory_bytes: float, costs: np.ndarray) -> n
 
 
 def _edge_costs(space: Space, edge: Edge) -> np.ndarray:
-    """Seconds of one resharding. A value that never reaches memory is not resharded: its reader takes it as it is."""
+    """Seconds of one resharding. What never reaches memory is not, but for a pin: its reader takes it as it is."""
     sources = presented(space, edge)
     targets = demanded(space, edge)
-    if _stays(space.folded.decisions.nodes[edge.source], edge.out, space.pricer.fused):
+    nodes = space.folded.decisions.nodes
+    if not nodes[edge.target].pins and _stays(nodes[edge.source], edge.out, space.pricer.fused):
         return _unchanged_only(sources, targets)
     made = _made(space.folded, edge)
     if made is not None:
@@ -138,7 +139,7 @@ def _stays(node: Node, out: int, fused: OnChip) -> bool:
     """Whether what a decision makes, or shares out, never reaches memory."""
     if node.op is not None:
         return node.op.results[out] in fused
-    return node.key[0] in ("copy", "again") and node.key[1] in fused.inside
+    return node.key[0] in ("copy", "again") and node.key[1] in fused.inside and not node.pins
 
 
 @lru_cache(maxsize=65536)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -63,8 +63,19 @@ class Subject:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Bound:
+    """What holds one search on a mesh: options of classes of decisions, and the axes that names of pins stand for."""
+
+    options: Pins
+    names: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+
+
+FREE = Bound(options={})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
-    """A solved mesh: what was chosen, its cost and bound in seconds, and its estimated memory in bytes."""
+    """A solved mesh: what was chosen, its cost and bound in seconds, its estimated memory in bytes, what held it."""
 
     placement: Placement
     choices: Mapping[tuple[str, int], Option]
@@ -72,6 +83,7 @@ class Candidate:
     bound_s: float
     method: str
     memory_bytes: float
+    bound: Bound = FREE
 
 
 def subject(graph: Graph, cluster: Cluster, xla: Xla = XLA_0_10) -> Subject:
@@ -101,7 +113,7 @@ def solve_space(
     return solve(stated, time_limit_s=left, upper_bound=worst_s, enough=ENOUGH), stated
 
 
-def candidate_of(area: Space, solution: Solution, stated: Problem) -> Candidate:
+def candidate_of(area: Space, solution: Solution, stated: Problem, bound: Bound = FREE) -> Candidate:
     """What a solved problem chose, for every decision of the program."""
     memory = max((usage(row, solution.choice) for row in stated.rows), default=0.0)
     return Candidate(
@@ -111,4 +123,5 @@ def candidate_of(area: Space, solution: Solution, stated: Problem) -> Candidate:
         bound_s=solution.bound,
         method=solution.method,
         memory_bytes=memory,
+        bound=bound,
     )

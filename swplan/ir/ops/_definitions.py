@@ -107,5 +107,6 @@ def bind_local(handle: Any, spec: OpSpec, local: Local, operands: Sequence[Any])
     if definition.lower is not None:
         return list(definition.lower(spec, local, operands))
     params = definition.localize(spec, local) if definition.localize else spec.params
-    out = handle.bind(*operands, **params)
+    placed = {name: None for name in ("sharding", "out_sharding") if params.get(name) is not None}
+    out = handle.bind(*operands, **{**params, **placed})
     return list(out) if handle.multiple_results else [out]
