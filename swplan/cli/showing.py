@@ -38,7 +38,12 @@ def diff(a: PlanFile, b: PlanFile, json: Json = "", html: Html = "") -> None:
 
 def explain(
     file: PlanFile,
-    name: Annotated[str, typer.Argument(help="A tensor, primitive, kind of exchange, or part of a source line.")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="A tensor, primitive, exchange or source line (or a part of it), or mesh, micro_batches, recompute."
+        ),
+    ],
     json: Json = "",
     html: Html = "",
 ) -> None:

@@ -97,15 +97,21 @@ def decided(plan: Plan, program: Program) -> Decided:
     """A plan as the search knows it."""
     graph = program.graph
     cluster = Cluster.parse(plan.cluster)
+    prepared, choices = subject(graph, cluster, xla()), decode_choices(plan, graph)
     order = tuple(sorted(range(len(plan.axes)), key=lambda axis: plan.axes[axis].position))
     names = tuple(axis.name for axis in plan.axes)
     return Decided(
-        subject=subject(graph, cluster, xla()),
+        subject=prepared,
         placement=Placement(cluster=cluster, sizes=tuple(axis.size for axis in plan.axes), order=order),
-        choices=decode_choices(plan, graph),
+        choices=choices,
         cost_s=plan.certificate.cost_s,
         memory_bytes=plan.peak_memory_bytes,
         words=lambda node, option: option_text(node, option, names),
+        pins={
+            cls: (choices[node.key],)
+            for cls, node in enumerate(map(prepared.folded.representative, range(len(prepared.folded.members))))
+            if getattr(node, "pins", ())
+        },
     )
 
 
@@ -131,7 +137,7 @@ def reasons(plan: Plan, name: str) -> tuple[Reason, ...]:
 def forced(plan: Plan, reason: Reason, choice: Choice) -> Plan | None:
     """The best plan on the same mesh with another choice of a decision; None if nothing that has it fits."""
     held = decided(plan, plan.program)
-    pins = {held.subject.folded.class_of[held.subject.decisions.index[reason.key]]: (choice.option,)}
+    pins = held.pins | {held.subject.folded.class_of[held.subject.decisions.index[reason.key]]: (choice.option,)}
     found = find(held.subject, max_axes=len(plan.axes), meshes=[held.placement], pins=pins)
     if found is None:
         return None
