@@ -100,7 +100,8 @@ def test_a_loaded_plan_looks_like_the_one_that_was_saved(plan, loaded):
 @pytest.mark.parametrize("name", ["weights/in", "batch", "dot_general", "all_reduce", "test_plan.py"])
 def test_everything_can_be_explained(plan, loaded, name):
     assert name in str(plan.explain(name))
-    assert str(plan.explain(name)) == str(loaded.explain(name))
+    records, told, _ = str(loaded.explain(name)).partition("Runners-up need the step")
+    assert told and str(plan.explain(name)).startswith(records.rstrip())
 
 
 def test_unknown_names_are_answered_with_near_ones(plan):

@@ -97,8 +97,12 @@ def explore(
     if parts in (None, 1) and recompute in ("auto", "nothing"):
         state.take(AS_WRITTEN, written, first)
     if state.best_s > (1 + ENOUGH) * first.floor_s:
-        state.over_levels(_chosen(levels(written.graph, _seconds(written), kept), recompute))
+        state.over(_chosen(levels(written.graph, _seconds(written), kept), recompute))
     return state.outcome()
+
+
+def _variant(parts: int, level: Level) -> Variant:
+    return Variant(micro_batches=parts, recomputed=level.values, recompute=level.name)
 
 
 def _chosen(found: Sequence[Level], recompute: str) -> Sequence[Level]:
@@ -127,47 +131,58 @@ class _Exploration:
     bound_s: float = np.inf
     points: list[Point] = field(default_factory=list)
     tried: dict[Variant, float] = field(default_factory=dict)
+    free: dict[Variant, bool] = field(default_factory=dict)
 
     @property
     def best_s(self) -> float:
         return self.best[2].best.cost_s if self.best is not None else np.inf
 
-    def take(self, variant: Variant, prepared: Subject, state: Hunt) -> Found | None:
+    def take(self, variant: Variant, prepared: Subject, state: Hunt) -> None:
         """Takes in what a search found."""
         found = state.found()
         self.tried[variant] = state.least_bytes
+        self.free[variant] = found is not None and found.best.cost_s <= (1 + ENOUGH) * state.floor_s
         self.bound_s = min(self.bound_s, found.bound_s if found is not None else max(state.bound, state.floor_s))
         if found is None:
-            return None
+            return
         for one in (found.best, *found.runners_up):
             point = Point(variant=variant, placement=one.placement, step_s=one.cost_s, memory_bytes=one.memory_bytes)
             self.points.append(point)
         if found.best.cost_s < self.best_s:
             self.best = (variant, prepared, found)
-        return found
 
-    def over_levels(self, found: Sequence[Level]) -> None:
-        """Tries each level of recomputation with more and more micro-batches."""
-        devices = self.written.cluster.devices
-        for level in found:
-            floor_s = self.first.floor_s + level.again_s / devices
-            if floor_s * (1 + ENOUGH) >= self.best_s or self._late():
-                self.bound_s = min(self.bound_s, floor_s)
-                return
-            self.over_parts(level, floor_s)
-
-    def over_parts(self, level: Level, floor_s: float) -> None:
-        """Tries more and more micro-batches, until that costs more than it saves or saves nothing."""
-        least = np.inf
+    def over(self, found: Sequence[Level]) -> None:
+        """Tries more and more micro-batches, each with as little computed again as fits."""
         for parts in self.counts():
-            variant = Variant(micro_batches=parts, recomputed=level.values, recompute=level.name)
-            if variant in self.tried:
-                continue
-            found = self.attempt(variant)
-            enough = found is not None and found.best.cost_s <= (1 + ENOUGH) * floor_s
-            if variant not in self.tried or enough or self.tried[variant] > 0.99 * least or self._late():
-                return
-            least = self.tried[variant]
+            before = self.best_s
+            if not self.over_levels(parts, found) or self._late():
+                break
+            if before < np.inf and self.best_s >= before:
+                break
+        self.bound_s = min(self.bound_s, self.first.floor_s)
+
+    def over_levels(self, parts: int, found: Sequence[Level]) -> bool:
+        """Tries the levels of one number of micro-batches; whether more micro-batches may cost less.
+
+        They do not if memory does not bind with these, and nothing is computed again. Of the levels the last comes
+        first: if it does not fit, none does.
+        """
+        plain, *others = found
+        if not self.attempt(_variant(parts, plain)):
+            return False
+        if self.is_free(_variant(parts, plain)):
+            return False
+        for level in [*others[-1:], *others[:-1]]:
+            if self.first.floor_s + level.again_s / self.written.cluster.devices >= self.best_s or self._late():
+                break
+            self.attempt(_variant(parts, level))
+            if self.is_free(_variant(parts, level)) != (level is others[-1]):
+                break
+        return True
+
+    def is_free(self, variant: Variant) -> bool:
+        """Whether the best plan of a variant costs as much as if memory were no limit."""
+        return self.free.get(variant, False)
 
     def counts(self) -> tuple[int, ...]:
         """Of micro-batches: those that divide the batch, each at least twice the one before; or the one asked for."""
@@ -178,18 +193,19 @@ class _Exploration:
             found += [count] if count >= 2 * found[-1] else []
         return tuple(found)
 
-    def attempt(self, variant: Variant) -> Found | None:
-        """Searches one variant on the most promising meshes."""
-        graph = self.make(variant)
+    def attempt(self, variant: Variant) -> bool:
+        """Searches one variant on the most promising meshes; whether there is such a program."""
+        graph = self.make(variant) if variant not in self.tried else None
         if graph is None:
-            return None
+            return variant in self.tried
         prepared = subject(graph, self.written.cluster, self.written.xla)
         meshes = sorted(self.first.floors, key=lambda mesh: (self.first.floors[mesh], mesh.sizes, mesh.order))
         options = self.options | {"meshes": meshes[:PROMISING], "worst_s": self.best_s}
         left = (self.first.floors[mesh] for mesh in meshes[PROMISING:])
         self.bound_s = min([self.bound_s, *left])
         state = hunt(prepared, pins=self.pins(prepared) if self.pins else None, **options)
-        return self.take(variant, prepared, state)
+        self.take(variant, prepared, state)
+        return True
 
     def _late(self) -> bool:
         deadline = self.options["deadline"]
