@@ -85,7 +85,7 @@ def plan(
     """
     step = getattr(step, "undecorated", step)
     _check_kinds(step, None)
-    _check_limits(max_axes, micro_batches, recompute)
+    _check_limits(max_axes, micro_batches, recompute, baseline)
     target = as_cluster(cluster)
     prepared = prepare(step, args, kwargs, _statics(static_argnums, static_argnames), donate)
     decided = chosen(prepared.program.graph, target.chip, _policy(precision), unscalable=prepared.scalable)
@@ -257,13 +257,15 @@ def _hashable(signature: Any) -> Any:
     return signature
 
 
-def _check_limits(max_axes: Any, micro_batches: Any, recompute: str) -> None:
+def _check_limits(max_axes: Any, micro_batches: Any, recompute: str, baseline: str | None) -> None:
     if max_axes is not None and (type(max_axes) is not int or max_axes < 1):
         raise UsageError(f"max_axes={max_axes!r}: give a whole number of at least 1")
     if micro_batches is not None and (type(micro_batches) is not int or micro_batches < 1):
         raise UsageError(f"micro_batches={micro_batches!r}: give a whole number of at least 1, or None")
     if recompute not in RECOMPUTE:
         raise UsageError(f"recompute={recompute!r}: choose one of {', '.join(RECOMPUTE)}")
+    if baseline is not None and (micro_batches is not None or recompute != "auto"):
+        raise UsageError(f"baseline={baseline!r} runs the step as written: leave out micro_batches and recompute")
 
 
 _OPTIONS = {"baseline", "precision", "max_axes", "time_limit_s", "donate", "progress", "micro_batches", "recompute"}

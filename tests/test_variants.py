@@ -75,6 +75,8 @@ def test_a_batch_that_does_not_come_apart_says_so():
         make(LOSSES["mean"], BATCH, micro_batches=3)
     with pytest.raises(UsageError, match="whole number"):
         make(LOSSES["mean"], BATCH, micro_batches=0)
+    with pytest.raises(UsageError, match="as written"):
+        make(LOSSES["mean"], BATCH, baseline="data_parallel", micro_batches=2)
     with pytest.raises(UsageError, match="recompute='much'"):
         make(LOSSES["mean"], BATCH, recompute="much")
 
