@@ -151,7 +151,7 @@ def random_plan(step: Callable, args: tuple, seed: int, cluster: str = CLUSTER) 
 
 def _written(prepared: Any, program: Program, found: Any, precision: Any) -> swplan.Plan:
     explored = Explored(variant=AS_WRITTEN, subject=prepared, found=found, points=(), tried={})
-    return planning._write(explored, program, "random", precision, (), [])
+    return planning.write_down(explored, program, "random", precision, (), [])
 
 
 def plan_named(step: Callable, args: tuple, name: str, *, seed: int = 0, max_axes: int | None = None) -> swplan.Plan:

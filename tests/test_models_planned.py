@@ -15,7 +15,7 @@ from swplan.search.planner import find
 from swplan.search.subject import subject
 
 CASES = {"models.mlp:tiny_plain": ("chosen", "random"), "models.gpt:tiny_scanned": ("fully_sharded",)}
-LITTLE_REPETITION = ("models.unet:tiny", "models.dit:tiny", "models.graphnet:tiny", "models.encoder_decoder:tiny")
+LITTLE_REPETITION = ("models.graphnet:tiny",)
 CASES |= dict.fromkeys(LITTLE_REPETITION, ("chosen",))
 STEPS = 3
 
