@@ -14,7 +14,7 @@ from swplan.search.meshes import placements
 from swplan.search.planner import find
 from swplan.search.subject import subject
 
-CASES = {"models.mlp:tiny_plain": ("chosen", "random"), "models.gpt:tiny_scanned": ("fully_sharded",)}
+CASES = {"models.mlp:tiny_plain": ("chosen", "random", "fully_sharded")}
 LITTLE_REPETITION = ("models.graphnet:tiny",)
 CASES |= dict.fromkeys(LITTLE_REPETITION, ("chosen",))
 STEPS = 3
