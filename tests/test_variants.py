@@ -132,3 +132,21 @@ def test_a_plan_in_micro_batches_is_read_back_and_refuses_other_batches(tmp_path
     plan, _, _ = make(LOSSES["mean"], BATCH, micro_batches=4)
     plan.save(tmp_path / "plan.json")
     assert swplan.Plan.load(tmp_path / "plan.json").to_json() == plan.to_json()
+
+
+def residual_step(weights, batch):
+    def loss_of(weights):
+        hidden = batch
+        for weight in weights:
+            hidden = hidden + jax.nn.gelu(hidden @ weight)
+        return jnp.mean(hidden.sum(-1) ** 2)
+
+    loss, gradients = jax.value_and_grad(loss_of)(weights)
+    return [w - 1e-3 * g for w, g in zip(weights, gradients, strict=True)], loss
+
+
+def test_where_memory_is_no_concern_nothing_is_tried_to_save_it():
+    shapes = [jax.ShapeDtypeStruct((256, 256), "float32")] * 6, jax.ShapeDtypeStruct((4096, 256), "float32")
+    plan = swplan.plan(residual_step, *shapes, cluster="a100-80g-sxm:gpus=16")
+    assert {(trade.micro_batches, trade.recompute) for trade in plan.found} == {(1, "nothing")}
+    assert plan.certificate.gap < 1e-6

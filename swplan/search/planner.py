@@ -175,10 +175,10 @@ class Hunt:
         area = self.area(way)
         worst = INTERESTING * self.best_s
         solution, stated = solve_space(self.subject, area, LIMITLESS, self.deadline, worst)
+        self.raised(way, solution.bound)
         if solution.choice is None and solution.bound >= worst:
             self.bound = min(self.bound, solution.bound)
             return None
-        self.raised(way, solution.bound)
         candidate = candidate_of(area, solution, stated, way.bound) if solution.choice is not None else None
         if candidate is None or candidate.memory_bytes > self.subject.cluster.memory_bytes:
             return max(solution.bound, low)
