@@ -1,8 +1,9 @@
 """The search over variants of a program: micro-batches and recomputation, where memory costs more than they do.
 
 The program as written comes first. If its best plan costs no more than it would with all the memory there could be,
-nothing is gained by saving memory, and that is the answer. Else variants are tried on the most promising meshes, those
-first that recompute least; each is searched only as far as it could beat the best so far.
+nothing is gained by saving memory, and that is the answer. Else more and more micro-batches are tried on the most
+promising meshes, each with nothing computed again, then all, then what lies between if all fits; each is searched only
+as far as it could beat the best so far. It ends where memory does not bind, or more micro-batches no longer help.
 """
 
 from __future__ import annotations

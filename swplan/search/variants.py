@@ -1,8 +1,8 @@
 """Programs of one step: in how many micro-batches it runs, and what its backward pass computes again.
 
 Both are rewritings of the program that cost time and save memory, so they are looked at only where memory costs more.
-Each variant is a program of its own, searched like any other. The order in which they are tried goes by what they cost
-at least: the floor of the program as written (its best price if memory were no concern), and what is computed again.
+Each variant is a program of its own, searched like any other (`search/exploring.py`). What is computed again is one of
+a few nested levels.
 """
 
 from __future__ import annotations
