@@ -27,10 +27,6 @@ class TraceError(SwplanError):
     """The step could not be traced or its arguments do not fit the plan."""
 
 
-class LayoutError(SwplanError):
-    """A layout that cannot hold: unknown mesh axis, indivisible dim, axis used twice."""
-
-
 class InfeasibleError(SwplanError):
     """No plan fits the memory of the device.
 
