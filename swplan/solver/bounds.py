@@ -15,9 +15,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from swplan.solver import elimination, integer, reduction
-from swplan.solver.dual import Dual, best_prices, charge, dearer, dual, priced, unit
 from swplan.solver.elimination import Network, Order
 from swplan.solver.integer import Limits
+from swplan.solver.messages import Messages, messages_of
+from swplan.solver.prices import best_prices, charge, dearer, priced, unit
 from swplan.solver.values import full, joined, restricted
 
 CHEAP_WORK = 100_000_000  # entries added: about a quarter of a second
@@ -78,7 +79,7 @@ def _by_bounds(network: Network, rows: Limits, search: Search) -> Found:
     return _better(network, best.choice, choice), max(best.bound, min(bound, top)), method
 
 
-def _remaining(network: Network, rows: Limits, messages: Dual, search: Search) -> Found:
+def _remaining(network: Network, rows: Limits, messages: Messages, search: Search) -> Found:
     """What messages leave open: once more, if it is less; by halves, if rows bind; else by tables or the program."""
     kept = messages.within(search.ceiling)
     if not all(len(values) for values in kept):
@@ -99,7 +100,7 @@ def _remaining(network: Network, rows: Limits, messages: Dual, search: Search) -
     return best, least, method
 
 
-def _halves(rows: Limits, messages: Dual, kept: Sequence[np.ndarray], search: Search) -> list[list[np.ndarray]]:
+def _halves(rows: Limits, messages: Messages, kept: Sequence[np.ndarray], search: Search) -> list[list[np.ndarray]]:
     """The values kept in two parts: by the usage of the variable whose good values differ most in it, at its price."""
     charged: dict[int, np.ndarray] = {}
     for (usage, limit), price in zip(rows, search.prices, strict=True):
@@ -119,7 +120,7 @@ def _halves(rows: Limits, messages: Dual, kept: Sequence[np.ndarray], search: Se
 class _Best:
     """What messages led to: a choice, a bound on all, the messages and the prices of rows that they include."""
 
-    messages: Dual
+    messages: Messages
     prices: np.ndarray
     choice: list[int] | None = None
     cost: float = math.inf
@@ -146,7 +147,7 @@ def _by_messages(network: Network, rows: Limits, search: Search) -> _Best:
     The margin is where there are few values for each variable, more after every success and fewer after a failure.
     """
     prices = np.array(search.prices) if rows and search.prices else np.zeros(len(rows))
-    best, values, before = _Best(messages=dual(network), prices=prices), VALUES, -math.inf
+    best, values, before = _Best(messages=messages_of(network), prices=prices), VALUES, -math.inf
     best.messages.charge(rows, prices)
     anchors = _lightest(network, rows, search)
     if anchors is None:

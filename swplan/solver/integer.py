@@ -22,6 +22,7 @@ from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import connected_components
 
 from swplan.solver.elimination import Network, Pairs, distinct, evaluate, merged
+from swplan.solver.tables import add_excess, lasting
 
 Usage = Mapping[int, np.ndarray]
 Limits = Sequence[tuple[Usage, float]]
@@ -39,32 +40,20 @@ def undominated(cost: np.ndarray, tables: Sequence[np.ndarray], used: Sequence[n
     for usage in used:
         worse[usage[:, None] < usage[None, :]] = -np.inf
     for table in tables:
-        worse = worse + _excess(table)
+        _add_excess(worse, table)
     np.fill_diagonal(worse, -np.inf)
-    fallen = []
-    for x in np.flatnonzero((worse >= 0).any(axis=1))[::-1]:  # one after the other: of equal values, the first stays
-        if (worse[x] >= 0).any():
-            worse[:, x] = -np.inf
-            fallen.append(x)
-    return np.delete(np.arange(len(cost)), fallen)
+    return np.flatnonzero(lasting(worse))
 
 
-def _excess(table: np.ndarray) -> np.ndarray:
-    """By how much row i exceeds row j, at least; where row i is infinite, it does."""
+def _add_excess(worse: np.ndarray, table: np.ndarray) -> None:
+    """Adds by how much row i exceeds row j, at least; where row i is infinite, it does."""
     if table.shape[0] * table.size <= DENSE:
-        return _least_difference(table, table[:, None, :])
+        add_excess(worse, table)
+        return
     (rows, kind), (columns, _) = distinct(table), distinct(table.T)
-    small = table[np.ix_(rows, columns)]
-    some = max(1, 4 * DENSE // small.size)
-    least = np.concatenate([_least_difference(small, small[k : k + some, None]) for k in range(0, len(small), some)])
-    return least[kind][:, kind]
-
-
-def _least_difference(table: np.ndarray, lines: np.ndarray) -> np.ndarray:
-    difference = lines - table[None, :, :]
-    if not np.isfinite(table).all():
-        difference[np.isnan(difference)] = np.inf  # a pair that is forbidden anyway excuses nothing
-    return difference.min(axis=2)
+    least = np.zeros((len(rows), len(rows)))
+    add_excess(least, np.ascontiguousarray(table[np.ix_(rows, columns)]))
+    worse += least[kind][:, kind]
 
 
 @dataclass(slots=True)

@@ -20,6 +20,7 @@ import numpy as np
 
 from swplan.solver.elimination import Network, distinct, merged
 from swplan.solver.integer import Limits, undominated
+from swplan.solver.tables import determines, is_sum, min_plus
 
 ROUNDING = 1e-15  # relative error up to which an edge is a sum of a row and a column
 SMALL = 1 << 15  # sums with fewer entries are made at once, without looking for equal rows first
@@ -197,7 +198,7 @@ def _remove(graph: _Graph, v: int) -> set[int]:
     """Removes v if that costs nothing; returns the neighbours, whose tables changed."""
     if len(graph.costs[v]) == 1:
         return _fix(graph, v)
-    leader = next((w for w in sorted(graph.around[v]) if _determines(graph.around[w][v])), None)
+    leader = next((w for w in sorted(graph.around[v]) if determines(graph.around[w][v])), None)
     if leader is not None:
         return _absorb(graph, leader, v)
     if len(graph.around[v]) <= 2 and not graph.uses(v):
@@ -215,11 +216,6 @@ def _fix(graph: _Graph, v: int) -> set[int]:
     for w, table in tables.items():
         graph.costs[w] = graph.costs[w] + table[0]
     return set(tables)
-
-
-def _determines(table: np.ndarray) -> bool:
-    """Whether each row allows at most one column."""
-    return np.isfinite(table[0]).sum() <= 1 and bool((np.isfinite(table).sum(axis=1) <= 1).all())
 
 
 def _absorb(graph: _Graph, leader: int, v: int) -> set[int]:
@@ -255,10 +251,9 @@ def _eliminate(graph: _Graph, v: int) -> set[int]:
 def _product(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """The minimum over k of first[i, k] + second[k, j]."""
     if first.size * second.shape[1] <= SMALL:
-        return (first[:, :, None] + second[None, :, :]).min(axis=1)
+        return min_plus(first, second)
     (rows, i), (columns, j) = distinct(first), distinct(second.T)
-    left, right = first[rows], second.T[columns]
-    return np.array([(line + right).min(axis=1) for line in left])[i][:, j]
+    return min_plus(first[rows], second[:, columns])[i][:, j]
 
 
 def _dissolve(graph: _Graph, v: int) -> set[int]:
@@ -272,14 +267,7 @@ def _dissolve(graph: _Graph, v: int) -> set[int]:
 
 def _parts(table: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
     """The row costs and column costs that add up to a table, if any do."""
-    for i, j in ((-1, -1), (len(table) // 2, -1), (-1, table.shape[1] // 2)):
-        corners = (float(table[0, 0]), float(table[i, j]), float(table[i, 0]), float(table[0, j]))
-        error = abs(corners[0] + corners[1] - corners[2] - corners[3])
-        if not error <= ROUNDING * max(map(abs, corners)) < math.inf:
-            return None
-    row, column = table[:, 0], table[0] - table[0, 0]
-    error = np.abs(table - row[:, None] - column[None, :]).max()
-    return (row, column) if error <= ROUNDING * np.abs(table).max() < np.inf else None
+    return (table[:, 0], table[0] - table[0, 0]) if is_sum(table, ROUNDING) else None
 
 
 def _prune(graph: _Graph, v: int) -> set[int]:

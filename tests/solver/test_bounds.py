@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from swplan.solver import bounds, dual, elimination, integer, reduction, solving
+from swplan.solver import bounds, elimination, integer, messages, reduction, solving
 from swplan.solver.bruteforce import brute_force
 from swplan.solver.problem import Problem, Row, total, usage
 from swplan.solver.solving import solve
@@ -75,26 +75,26 @@ def test_no_choice_costs_less_than_messages_say(kind, seed):
     if small is None:
         return
     nodes, pairs, base = elimination.merged(small.network)
-    messages, before = dual.dual(small.network), -math.inf
+    passed, before = messages.messages_of(small.network), -math.inf
     for _ in range(4) if nodes else ():
-        messages.ascend(1)
-        assert before <= messages.bound
-        before = messages.bound
-        for v, above in enumerate(messages.above):
+        passed.ascend(1)
+        assert before <= passed.bound
+        before = passed.bound
+        for v, above in enumerate(passed.above):
             for x, more in enumerate(above):
                 costs = [np.where(np.arange(len(c)) == x, c, np.inf) if w == v else c for w, c in enumerate(nodes)]
                 best = brute_force(Problem(costs=tuple(costs), edges=tuple((*key, t) for key, t in pairs.items())))
-                assert messages.bound + more <= best.cost + base + 1e-9
+                assert passed.bound + more <= best.cost + base + 1e-9
 
 
 @pytest.mark.parametrize("seed", range(10))
 def test_prices_keep_the_bound_below_the_minimum_within_limits(seed):
     problem = instance("floats", 2, seed)
-    messages = dual.dual(solving._network(Problem(costs=problem.costs, edges=problem.edges)))
+    passed = messages.messages_of(solving._network(Problem(costs=problem.costs, edges=problem.edges)))
     for prices in ([0.1, 0.0], [0.0, 0.3], [-0.05, 0.2]):
-        messages.charge(limits(problem), np.array(prices))
-        messages.ascend(3)
-        assert messages.bound <= brute_force(problem).cost + 1e-9
+        passed.charge(limits(problem), np.array(prices))
+        passed.ascend(3)
+        assert passed.bound <= brute_force(problem).cost + 1e-9
 
 
 @pytest.fixture

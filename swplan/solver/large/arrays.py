@@ -1,20 +1,12 @@
-"""The arrays that compiled kernels work on, and how a kernel is declared.
-
-Kernels are compiled by numba (https://numba.readthedocs.io) at their first call and kept on disk; they release the
-interpreter's lock, so that two of them run at once. Only this package imports numba, and only when it is used. Kernels
-are loops without calls of numpy: those take most of the time of compiling, which counts in the first run's limit.
-"""
+"""The arrays that compiled kernels of this package work on."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
 from swplan.solver.large.instance import starts
-
-compiled = njit(cache=True, nogil=True)
 
 
 class Graph(NamedTuple):

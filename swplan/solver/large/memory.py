@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from swplan.solver.large.arrays import Graph, Memory, compiled
+from swplan.solver.compiled import compiled
+from swplan.solver.large.arrays import Graph, Memory
 
 
 @compiled

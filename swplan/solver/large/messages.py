@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from swplan.solver.large.arrays import Graph, compiled
+from swplan.solver.compiled import compiled
+from swplan.solver.large.arrays import Graph
 from swplan.solver.large.relax import least, relax
 
 

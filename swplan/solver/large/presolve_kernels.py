@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from swplan.solver.large.arrays import compiled
+from swplan.solver.compiled import compiled
 
 
 @compiled

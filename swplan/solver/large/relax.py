@@ -6,7 +6,7 @@ Four rows at a time: matrices are about twelve columns wide, too few for a loop 
 
 from __future__ import annotations
 
-from swplan.solver.large.arrays import compiled
+from swplan.solver.compiled import compiled
 
 
 @compiled

@@ -13,7 +13,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from swplan.solver.large.arrays import Graph, Memory, compiled
+from swplan.solver.compiled import compiled
+from swplan.solver.large.arrays import Graph, Memory
 
 NOISE = 1e-12  # of the change in cost: no gain
 

@@ -1,14 +1,16 @@
 """Compiles all kernels, half a minute of work that is kept on disk: `python -m swplan.solver.large.warm`, in `make`.
 
-Without it the first run compiles them, within its time limit.
+Without it the first plan compiles those of small problems, and the first run of an instance all others.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
+from swplan.solver.elimination import Network
 from swplan.solver.large.instance import Instance
 from swplan.solver.large.solving import solve_instance
+from swplan.solver.messages import messages_of
 
 
 def main() -> None:
@@ -25,6 +27,8 @@ def main() -> None:
         limit=9.0,
     )
     solve_instance(instance, time_limit_s=0.0, exact_nodes=0)
+    pairs, nodes = ((0, 1), (1, 2), (0, 2)), np.split(instance.costs, instance.first[1:-1])
+    messages_of(Network(sizes=(3, 3, 3), scopes=((0,), (1,), (2,), *pairs), tables=(*nodes, *[matrix] * 3))).ascend(1)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,94 @@
+"""Prices for what limits restrict: bounds on the minimum within them, and choices near it.
+
+For bounds.py. A price on usage moves a limit into the costs; the best of all prices bounds what any choice within the
+limits costs.
+
+Sources: A. Geoffrion, Lagrangean relaxation for integer programming, Mathematical Programming Study 2 (1974),
+doi:10.1007/BFb0120690; J. Kelley, The cutting-plane method for solving convex programs, J. SIAM 8 (1960),
+doi:10.1137/0108053.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from scipy.optimize import linprog
+
+from swplan.solver.elimination import Network, Order, evaluate, minimise
+from swplan.solver.integer import Limits, fits, used
+
+EVALUATIONS = 80
+BISECTIONS = 10
+BOX = 1e4  # the highest price, in units of the range of costs met
+
+
+def priced(network: Network, rows: Limits, prices: Sequence[float], free: bool = False) -> Network:
+    """The network with usage at `prices[r]` seconds for a whole limit; `free`: with no other cost."""
+    tables = [np.where(np.isfinite(table), 0.0, np.inf) for table in network.tables] if free else list(network.tables)
+    slot = {scope[0]: position for position, scope in enumerate(network.scopes) if len(scope) == 1}
+    for (usage, limit), price in zip(rows, prices, strict=True):
+        for v, vector in usage.items():
+            tables[slot[v]] = tables[slot[v]] + price / unit(limit) * vector
+    return replace(network, tables=tuple(tables))
+
+
+def unit(limit: float) -> float:
+    """What one is in the units of a row."""
+    return abs(limit) or 1.0
+
+
+def charge(rows: Limits, prices: Sequence[float]) -> float:
+    """What a choice pays in a priced network that uses every limit in full."""
+    return sum(float(price) * limit / unit(limit) for (_, limit), price in zip(rows, prices, strict=True))
+
+
+def best_prices(
+    network: Network, rows: Limits, plan: Order, choices: Sequence[list[int]], until: float
+) -> tuple[list[list[int]], float, np.ndarray]:
+    """All choices met, the best bound, its prices: Kelley's method on the concave dual, each step by elimination."""
+    met, bound, best = list(choices), -math.inf, np.zeros(len(rows))
+    points = [_point(network, rows, choice) for choice in met]
+    for _ in range(EVALUATIONS):
+        prices, ceiling = _highest(points)
+        choice, least = minimise(priced(network, rows, prices), plan)
+        value = least - charge(rows, prices)
+        if value > bound:
+            bound, best = value, prices
+        if ceiling - bound <= 1e-9 * abs(ceiling) or choice in met or time.monotonic() > until:
+            break
+        met.append(choice)
+        points.append(_point(network, rows, choice))
+    return met, bound, best
+
+
+def dearer(network: Network, rows: Limits, plan: Order, prices: np.ndarray) -> list[list[int]]:
+    """Best choices at a little more than the given prices: by bisection, down to where a choice just fits."""
+    low, high, found = 0.0, 1.0, []
+    for _ in range(BISECTIONS):
+        middle = (low + high) / 2
+        choice, _ = minimise(priced(network, rows, (1 + middle) * prices), plan)
+        low, high = (low, middle) if fits(rows, choice) else (middle, high)
+        found.append(choice)
+    return found
+
+
+def _point(network: Network, rows: Limits, choice: Sequence[int]) -> np.ndarray:
+    """The cost of a choice, and for each row by how much it exceeds the limit, in units of the limit."""
+    excess = [(used(usage, choice) - limit) / unit(limit) for usage, limit in rows]
+    return np.array([evaluate(network, choice), *excess])
+
+
+def _highest(points: Sequence[np.ndarray]) -> tuple[np.ndarray, float]:
+    """The prices at which the least of the lines cost + prices @ excess is highest, and that height."""
+    table = np.array(points)
+    scale = float(np.ptp(table[:, 0])) or abs(float(table[0, 0])) or 1.0
+    lines = np.hstack([-table[:, 1:], np.ones((len(table), 1))])
+    heights = (table[:, 0] - table[0, 0]) / scale
+    aim = np.append(np.zeros(table.shape[1] - 1), -1.0)
+    box = [(0.0, BOX)] * (table.shape[1] - 1) + [(None, None)]
+    found = linprog(aim, A_ub=lines, b_ub=heights, bounds=box).x
+    return found[:-1] * scale, float(found[-1] * scale + table[0, 0])
