@@ -25,9 +25,9 @@ from swplan.runtime.prepare import prepare
 from swplan.runtime.trace import Program, Statics
 from swplan.search.decisions import Edge, Node
 from swplan.search.exploring import Explored
+from swplan.search.frame import Option, demanded, presented
 from swplan.search.planner import find
 from swplan.search.reasons import Choice, Decided, Reason
-from swplan.search.space import Option, demanded, presented
 from swplan.search.subject import subject
 from swplan.search.variants import Variant
 
@@ -207,7 +207,7 @@ def _layouts(held: Decided, edge: Edge, side: Callable) -> Option:
     end = edge.source if side is presented else edge.target
     cls = held.subject.folded.class_of[end]
     chosen = held.choices[held.subject.decisions.nodes[end].key]
-    return side(held.area, edge)[held.area.domains[cls].index(chosen)]
+    return side(held.area.folded, held.area.domains, edge)[held.area.domains[cls].index(chosen)]
 
 
 def node_text(node: Node, graph: Graph) -> str:

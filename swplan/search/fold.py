@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from swplan.search.decisions import DecisionGraph, Edge, Node
 
@@ -26,12 +26,14 @@ class Folded:
       class_of: class of every node.
       members: nodes of every class; the first one stands for all.
       edges: one representative for each kind of edge between two classes, with the summed count.
+      frames: what spaces over it share (`search/frame.py`), kept as long as it is.
     """
 
     decisions: DecisionGraph
     class_of: tuple[int, ...]
     members: tuple[tuple[int, ...], ...]
     edges: tuple[tuple[Edge, int], ...]
+    frames: dict = field(default_factory=dict, compare=False, repr=False)
 
     def representative(self, cls: int) -> Node:
         """A node of the class."""

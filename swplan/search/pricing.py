@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cache, lru_cache
 from math import prod
 
 import numpy as np
@@ -86,15 +86,36 @@ def op_work(op: Op, graph: Graph, split: Split, fused: OnChip) -> Work:
     elif kind.traffic == "none":
         read = written = np.zeros(len(split.work))
     points = rule.points / split.work
-    precision = graph.avals[op.results[0]].precision
+    return work_of(
+        kind.unit,
+        graph.avals[op.operands[0] if kind.unit == "matmul" else op.results[0]].precision,
+        flops=kind.per_point * points,
+        read=read,
+        written=written,
+        launches=int(bool(writes) and kind.unit != "free"),
+        matmul=_matmul(op, graph, split) if kind.unit == "matmul" else None,
+    )
+
+
+def work_of(
+    unit: str,
+    precision: str,
+    *,
+    flops: np.ndarray,
+    read: np.ndarray,
+    written: np.ndarray,
+    launches: int | np.ndarray,
+    matmul: Matmul | None,
+) -> Work:
+    """The work of ops of one unit and precision (of a product: of its first operand); arrays over strategies [S]."""
     return Work(
-        matmuls=(_matmul(op, graph, split),) if kind.unit == "matmul" else (),
-        vector_flops={precision: kind.per_point * points} if kind.unit == "vector" else {},
-        special_flops=kind.per_point * points if kind.unit == "special" else 0,
+        matmuls=(matmul,) if matmul is not None else (),
+        vector_flops={precision: flops} if unit == "vector" else {},
+        special_flops=flops if unit == "special" else 0,
         read_bytes=read,
         written_bytes=written,
-        launches=int(bool(writes) and kind.unit != "free"),
-        matmul_bytes=read + written if kind.unit == "matmul" else 0,
+        launches=launches,
+        matmul_bytes=read + written if unit == "matmul" else 0,
     )
 
 
@@ -104,20 +125,6 @@ def _traffic(
     """Bytes of the values that go through memory, on one device [S]; scalars stay in registers."""
     moved = [(graph.avals[v], n) for v, n, does in zip(values, parts, goes, strict=False) if does]
     return [aval.bytes / n for aval, n in moved if aval.shape]
-
-
-def held_bytes(
-    op: Op, graph: Graph, options: tuple[Strategy, ...], sizes: tuple[int, ...], fused: OnChip
-) -> np.ndarray:
-    """Bytes that one device must hold while it runs an op, at least, for each strategy [S].
-
-    All operands and results of a product; of any other op, which may write over what it reads, the more of the two.
-    """
-    split = split_of(op.rule, options, sizes)
-    reads = {v: graph.avals[v].bytes / n for v, n in zip(op.operands, split.operands, strict=True) if v not in fused}
-    writes = [graph.avals[v].bytes / n for v, n in zip(op.results, split.results, strict=True) if v not in fused]
-    read, written = sum(reads.values(), np.zeros(len(options))), sum(writes, np.zeros(len(options)))
-    return read + written if op.rule.work.unit == "matmul" else np.maximum(read, written)
 
 
 def _matmul(op: Op, graph: Graph, split: Split) -> Matmul:
@@ -159,10 +166,6 @@ class Pricer:
             self._ops[key] = (options, np.broadcast_to(seconds, (len(options),)))
         return self._ops[key][1]
 
-    def held(self, op: Op, options: tuple[Strategy, ...]) -> np.ndarray:
-        """Bytes that an op needs at least, for each strategy [S]."""
-        return held_bytes(op, self.graph, options, self.sizes, self.fused)
-
     def step_s(self, step: Step, aval: Aval) -> tuple[float, int]:
         """Seconds of one step of a resharding of a global value, and which algorithm carries it."""
         parts = min(degree(step.before, self.sizes), degree(step.after, self.sizes))
@@ -187,21 +190,19 @@ class Pricer:
     def _reshard_table(self, aval: Aval, sources: tuple[Layout, ...], targets: tuple[Layout, ...]) -> np.ndarray:
         key = (aval.bytes, sources, targets)
         if key not in self._moves:
-            indices, count = _step_indices(sources, targets, len(self.sizes))
-            prices = self._step_prices(aval.bytes, len(self.sizes))
-            self._moves[key] = prices[indices].sum(axis=-1) if count else np.zeros((len(sources), len(targets)))
+            paths = path_numbers(sources, targets)
+            self._moves[key] = self.paths_s([aval.bytes])[0][paths]
         return self._moves[key]
 
-    def _step_prices(self, whole_bytes: int, axes: int) -> np.ndarray:
-        """Seconds of every kind of step over every set of axes, for every split of the buffer; entry 0 is no step."""
-        key = ("prices", whole_bytes)
-        if key not in self._moves:
-            masks = np.arange(1 << axes)
-            splits = np.array([prod(s for a, s in enumerate(self.sizes) if mask >> a & 1) for mask in masks])
-            buffers = (whole_bytes // splits).astype(float)
-            rows = [self._kind_prices(*kind, int(mask), buffers) for kind in _KINDS for mask in masks]
-            self._moves[key] = np.concatenate([[0.0], np.concatenate(rows)])
-        return self._moves[key]
+    def paths_s(self, whole_bytes: Sequence[int]) -> np.ndarray:
+        """Seconds of every way between layouts that was asked for, by its number, for global values [values, ways]."""
+        axes = len(self.sizes)
+        masks = np.arange(1 << axes)
+        splits = np.array([prod(s for a, s in enumerate(self.sizes) if mask >> a & 1) for mask in masks])
+        buffers = (np.array(whole_bytes)[:, None] // splits).astype(float)
+        rows = [self._kind_prices(*kind, int(mask), buffers) for kind in _KINDS for mask in masks]
+        prices = np.concatenate([np.zeros((len(buffers), 1)), *rows], axis=1)
+        return prices[:, _ways(axes).steps()].sum(axis=2)
 
     def _kind_prices(self, kind: str, dim: int, mask: int, buffers: np.ndarray) -> np.ndarray:
         axes = [a for a in range(len(self.sizes)) if mask >> a & 1]
@@ -224,19 +225,36 @@ def _inner(step: Step) -> int:
     return int(step.kind in TURNED and step.dim > 0)
 
 
+@dataclass(slots=True)
+class _Ways:
+    """The distinct ways between layouts that were met, on meshes of so many axes: positions of steps in their prices.
+
+    The way with number 0 has no steps.
+    """
+
+    numbers: dict[tuple[int, ...], int] = field(default_factory=lambda: {(): 0})
+
+    def steps(self) -> np.ndarray:
+        """[ways, steps], padded with the step that costs nothing."""
+        longest = max(map(len, self.numbers))
+        return np.array([(*way, *(0,) * (longest - len(way))) for way in self.numbers], np.int64).reshape(-1, longest)
+
+
+@cache
+def _ways(axes: int) -> _Ways:
+    return _Ways()
+
+
 @lru_cache(maxsize=65536)
-def _step_indices(sources: tuple[Layout, ...], targets: tuple[Layout, ...], axes: int) -> tuple[np.ndarray, int]:
-    """For each pair of layouts, positions of its steps in the table of `_step_prices`, padded with 0 [S, T, steps]."""
-    paths = [_path_indices(source, target, axes) for source in sources for target in targets]
-    longest = max(map(len, paths), default=0)
-    padding = (0,) * longest
-    table = np.array([path + padding[len(path) :] for path in paths], dtype=np.int64)
-    return table.reshape(len(sources), len(targets), longest), longest
+def path_numbers(sources: tuple[Layout, ...], targets: tuple[Layout, ...]) -> np.ndarray:
+    """For each pair of layouts the number of the way from one to the other; 0: they are equal [S, T]."""
+    return np.array([[_path_number(source, target) for target in targets] for source in sources], np.int64)
 
 
 @lru_cache(maxsize=200_000)
-def _path_indices(source: Layout, target: Layout, axes: int) -> tuple[int, ...]:
-    return tuple(_step_index(step, axes) for step in reshard(source, target))
+def _path_number(source: Layout, target: Layout) -> int:
+    numbers = _ways(len(source)).numbers
+    return numbers.setdefault(tuple(_step_index(step, len(source)) for step in reshard(source, target)), len(numbers))
 
 
 @lru_cache(maxsize=65536)
