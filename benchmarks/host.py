@@ -12,10 +12,12 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import random
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +55,10 @@ MODELS = (
 )
 CLUSTER = "host:devices=8"
 Say = Callable[[str], None]
+Run = Callable[[], None]
+Programs = Iterable[tuple[str, Callable[[], Run]]]
+"""Names, and what compiles the program of each: one step a call."""
+Times = dict[str, list[float]]
 
 
 def drawn(model: str, plans: int, kept: Path) -> Iterator[tuple[str, swplan.Plan]]:
@@ -74,6 +80,14 @@ def drawn(model: str, plans: int, kept: Path) -> Iterator[tuple[str, swplan.Plan
         if plan is not None and _identity(plan) not in seen:
             seen.add(_identity(plan))
             yield name, plan
+
+
+def twins(kept: Path) -> dict[str, str]:
+    """Every plan that was drawn -> the first that runs the same, of which alone there are times."""
+    first: dict[tuple, str] = {}
+    known = json.loads(kept.read_text(encoding="utf-8"))
+    plans = {name: swplan.Plan.from_json(text.encode()) for name, text in known.items() if text}
+    return {name: first.setdefault(_identity(plan), name) for name, plan in plans.items()}
 
 
 def priced(model: str, plans: Sequence[swplan.Plan]) -> list[swplan.Plan]:
@@ -108,23 +122,26 @@ def _identity(plan: swplan.Plan) -> tuple:
     return tuple(sorted(plan.mesh.items())), exchanges, tuple((op.source, op.split, op.count) for op in plan.ops)
 
 
-def compiled(model: str, plan: swplan.Plan) -> Callable[[], None]:
+def compiled(model: str, plan: swplan.Plan) -> Run:
     """One step under a plan, compiled and run in."""
     step, (state, batch) = build(model)
     return looped(swplan.auto(step, plan=plan), state, jax.device_put(batch))
 
 
-def timed(runs: Sequence[Callable[[], None]], rounds: int, limit_s: float) -> list[list[float]]:
-    """The seconds of each in rounds that run each once: at least four rounds, then as many as time allows."""
+def timed(runs: Sequence[Run], rounds: int, limit_s: float) -> list[list[float]]:
+    """The seconds of each in rounds that run each once: at least four rounds, then as many as time allows.
+
+    Each round has its own order, so that none always runs after the same other one.
+    """
     seconds: list[list[float]] = [[] for _ in runs]
     end = time.monotonic() + limit_s
     for number in range(rounds):
         if number >= 4 and time.monotonic() > end:
             break
-        for run, times in zip(runs, seconds, strict=True):
+        for index in random.Random(number).sample(range(len(runs)), len(runs)):
             begin = time.perf_counter()
-            run()
-            times.append(time.perf_counter() - begin)
+            runs[index]()
+            seconds[index].append(time.perf_counter() - begin)
     return seconds
 
 
@@ -139,36 +156,47 @@ def causes(plan: swplan.Plan) -> tuple[dict[str, float], dict[str, int]]:
     return seconds, counts
 
 
-def measured(model: str, options: argparse.Namespace, end: float, say: Say) -> dict[str, list[float]]:
-    """Seconds of every step by plan; none if the time is up before half of the plans are compiled."""
-    made: dict[str, Callable[[], None]] = {}
-    for name, plan in drawn(model, options.plans, _file(options, model, "plans")):
+def measured(model: str, programs: Programs, least: float, options: argparse.Namespace, end: float, say: Say) -> Times:
+    """Seconds of every step by program; none if the time is up before `least` of them are compiled."""
+    made: dict[str, Run] = {}
+    begin = time.monotonic()
+    for name, make in programs:
         if time.monotonic() > end:
-            say(f"{model}: time is up after {len(made)} of {options.plans} plans")
+            say(f"{model}: time is up after {len(made)} programs")
+            if len(made) < least:
+                return {}
             break
-        made[name] = compiled(model, plan)
-        say(f"{model}: compiled {len(made)} of {options.plans}")
-    if 2 * len(made) < options.plans:
-        return {}
-    return dict(zip(made, timed(list(made.values()), options.rounds, 60.0), strict=True))
+        made[name] = make()
+        say(f"{model}: compiled {len(made)}: {name}, {time.monotonic() - begin:.0f} s")
+    return dict(zip(made, timed(list(made.values()), options.rounds, options.seconds), strict=True))
+
+
+def times(
+    model: str, kept: Path, programs: Programs, least: float, options: argparse.Namespace, end: float, say: Say
+) -> Times:
+    """What was measured of a model, kept in a file: now, if that was not done before and there is time."""
+    if not kept.exists() and time.monotonic() < end:
+        found = measured(model, programs, least, options, end, say)
+        if found:
+            kept.write_text(json.dumps(found), encoding="utf-8")
+    return json.loads(kept.read_text(encoding="utf-8")) if kept.exists() else {}
 
 
 def rows(model: str, options: argparse.Namespace, end: float, say: Say) -> list[Row]:
     """The rows of one model: measured now, if that was not done before."""
-    kept = _file(options, model, f"times-{options.plans}")
-    if not kept.exists() and time.monotonic() < end:
-        found = measured(model, options, end, say)
-        if found:
-            kept.write_text(json.dumps(found), encoding="utf-8")
-    if not kept.exists():
+    plans = file(options, model, "plans")
+    programs = ((name, partial(compiled, model, plan)) for name, plan in drawn(model, options.plans, plans))
+    kept = file(options, model, f"times-{options.plans}")
+    seconds = times(model, kept, programs, options.plans / 2, options, end, say)
+    if not seconds:
         return []
-    times = json.loads(kept.read_text(encoding="utf-8"))
-    plans = {name: plan for name, plan in drawn(model, len(times), _file(options, model, "plans")) if name in times}
-    costs = priced(model, list(plans.values()))
-    return [_row(model, name, plan, times[name]) for name, plan in zip(plans, costs, strict=True)]
+    found = {name: plan for name, plan in drawn(model, len(seconds), plans) if name in seconds}
+    costs = priced(model, list(found.values()))
+    return [_row(model, name, plan, seconds[name]) for name, plan in zip(found, costs, strict=True)]
 
 
-def _file(options: argparse.Namespace, model: str, what: str) -> Path:
+def file(options: argparse.Namespace, model: str, what: str) -> Path:
+    """Where something of a model is kept."""
     return options.folder / f"{model.replace(':', '.')}-{what}.json"
 
 
@@ -185,7 +213,15 @@ def _row(model: str, name: str, plan: swplan.Plan, times: Sequence[float]) -> Ro
     )
 
 
-def _calibrated(console: Console) -> None:
+def ready(options: argparse.Namespace, console: Console) -> None:
+    """Makes the folder serve this process: its calibrated chip, its compiled programs."""
+    os.environ["SWPLAN_CHIPS"] = str(options.folder / "chips")
+    _calibrate(console)
+    jax.config.update("jax_compilation_cache_dir", str(options.folder / "compiled"))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+
+
+def _calibrate(console: Console) -> None:
     """Calibrates into the folder of chips, unless a chip is there already."""
     if user_file().exists():
         return console.print(f"the chip is {user_file()}")
@@ -196,26 +232,25 @@ def _calibrated(console: Console) -> None:
     return console.print(f"calibrated in {time.monotonic() - begin:.0f} s")
 
 
-def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--models", type=int, default=len(MODELS), help=f"how many of {', '.join(MODELS)}")
-    parser.add_argument("--plans", type=int, default=30, help="of each model")
-    parser.add_argument("--minutes", type=float, default=60.0, help="stop compiling then; run again to go on")
-    parser.add_argument("--rounds", type=int, default=25, help="how often each plan runs")
-    parser.add_argument(
-        "--folder", type=Path, default=Path(tempfile.gettempdir()) / "swplan-host", help="where results are kept"
-    )
-    return parser.parse_args()
+def parser(text: str, plans: str, folder: str) -> argparse.ArgumentParser:
+    """What the commands that measure here can be told."""
+    made = argparse.ArgumentParser(description=text.partition("\n")[0])
+    made.add_argument("--models", type=int, default=len(MODELS), help=f"how many of {', '.join(MODELS)}")
+    made.add_argument("--plans", type=int, default=30, help=plans)
+    made.add_argument("--minutes", type=float, default=60.0, help="stop compiling then; run again to go on")
+    made.add_argument("--rounds", type=int, default=25, help="how often each program runs")
+    made.add_argument("--seconds", type=float, default=60.0, help="of rounds for each model; at least four rounds")
+    folder_path = Path(tempfile.gettempdir()) / folder
+    made.add_argument("--folder", type=Path, default=folder_path, help="where results are kept")
+    return made
 
 
 def main() -> None:
     """The command."""
-    options, console = _options(), Console(width=160, highlight=False)
+    options = parser(__doc__, "of each model", "swplan-host").parse_args()
+    console = Console(width=160, highlight=False)
     end = time.monotonic() + 60 * options.minutes
-    os.environ["SWPLAN_CHIPS"] = str(options.folder / "chips")
-    _calibrated(console)
-    jax.config.update("jax_compilation_cache_dir", str(options.folder / "compiled"))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    ready(options, console)
     found = [row for model in MODELS[: options.models] for row in rows(model, options, end, console.print)]
     if found:
         console.print("\n".join(lines(found)), soft_wrap=True)
