@@ -17,7 +17,7 @@ from swplan.ir.layout import REPLICATED
 from swplan.passes.precision import MOVEMENTS
 from swplan.search.decisions import Node
 from swplan.search.fold import Folded
-from swplan.search.space import Option, domain
+from swplan.search.frame import Option, domain
 
 Test = Callable[[int], bool]
 """Whether an entry (a factor of an op, a dim of a value) is allowed for one axis."""

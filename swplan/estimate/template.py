@@ -23,7 +23,8 @@ from swplan.ir.device import DeviceProgram
 from swplan.ir.graph import Graph
 from swplan.passes.fusion import OnChip
 from swplan.passes.partition import Choices, partition
-from swplan.search.space import Option, domain, space
+from swplan.search.frame import Option, domain
+from swplan.search.space import space
 from swplan.search.subject import LIMITLESS, Pins, Subject, pricer_on, solve_space
 
 SPLITTING = ("data", "replica", "expert", "context", "model")

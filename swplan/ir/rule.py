@@ -8,7 +8,7 @@ merges several factors lists them major to minor; only a factor that comes first
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from math import prod
 
 PARALLEL, WHOLE = "parallel", "whole"
@@ -74,6 +74,14 @@ class Rule:
     linear: tuple[tuple[int, ...], ...] = ()
     work: WorkKind = VECTOR
     fusible: bool = False
+    _hash: int = field(default=0, init=False, compare=False, repr=False)
+
+    def __hash__(self) -> int:
+        """Worked out once: all that is known of a rule is found by it."""
+        if not self._hash:
+            parts = (self.factors, self.operands, self.results, self.linear, self.work, self.fusible)
+            object.__setattr__(self, "_hash", hash(parts) or 1)
+        return self._hash
 
     @property
     def points(self) -> int:

@@ -14,7 +14,7 @@ from swplan.runtime.planning import decode_choices, planned
 from swplan.runtime.prepare import Prepared
 from swplan.runtime.step import built
 from swplan.search.decisions import Node, decision_graph
-from swplan.search.space import domain
+from swplan.search.frame import domain
 
 
 def rehearsed(plan: Plan, prepared: Prepared, devices: int) -> Callable[[tuple, dict], Any]:

@@ -18,8 +18,9 @@ from swplan.passes.partition import partition
 from swplan.passes.roles import parameter_values
 from swplan.search.decisions import Node
 from swplan.search.fold import Folded
+from swplan.search.frame import Option
 from swplan.search.meshes import placements
-from swplan.search.space import Option, space
+from swplan.search.space import space
 from swplan.search.subject import LIMITLESS, Candidate, Subject, candidate_of, pricer_on, solve_space
 
 CLASSICS = ("data_parallel", "fully_sharded", "tensor_parallel")

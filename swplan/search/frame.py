@@ -1,11 +1,12 @@
-"""What the spaces of meshes with equal options share: everything about costs that no mesh size and no network changes.
+"""What the spaces of meshes with equally many axes share: everything that no mesh size and no network changes.
 
-For space.py. Which options read and write what, split by which axes, and by which way a value goes from one layout to
-another, is worked out once for each set of options that meshes leave; a mesh then only fills in numbers.
+For space.py. Which options there may be, what they read and write, split by which axes, and by which way a value goes
+from one layout to another, is worked out once; a mesh then only fills in numbers and leaves out what it does not allow.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -13,8 +14,8 @@ import numpy as np
 
 from swplan.ir.again import is_made_again
 from swplan.ir.graph import Op
-from swplan.ir.layout import Layout, shift
-from swplan.ir.strategy import remaking
+from swplan.ir.layout import Layout, replicated, shift
+from swplan.ir.strategy import layouts, possible_layouts, possible_strategies, remaking, strategies
 from swplan.passes.fusion import OnChip
 from swplan.search.decisions import Edge, Node
 from swplan.search.fold import Folded
@@ -44,11 +45,35 @@ class Link:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Frame:
-    """The shared part of spaces.
+class Extents:
+    """Dims that options split: an option is legal where the axes on each of its dims divide its extent.
 
     Attributes:
-      domains: the options of every class.
+      first: [classes + 1] where the options of each class start.
+      options: the option that splits.
+      sizes: the extent of the dim.
+      masks: the axes on it, as bits.
+    """
+
+    first: np.ndarray
+    options: np.ndarray
+    sizes: np.ndarray
+    masks: np.ndarray
+
+    def legal(self, degrees: np.ndarray) -> np.ndarray:
+        """Which options are legal where sets of axes split into so many parts [options]."""
+        legal = np.ones(int(self.first[-1]), bool)
+        legal[self.options[self.sizes % degrees[self.masks] != 0]] = False
+        return legal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Frame:
+    """The shared part of the spaces of all meshes of so many axes.
+
+    Attributes:
+      domains: for every class all options that some mesh may allow.
+      extents: what decides which a mesh does allow.
       stack: all ops that are priced.
       entry: for every class its entry in the stack; -1 for a variable.
       runs: how often the ops of every class run.
@@ -58,12 +83,17 @@ class Frame:
 
     folded: Folded
     domains: Domains
+    extents: Extents
     stack: Stack
     entry: tuple[int, ...]
     runs: tuple[int, ...]
     links: tuple[Link, ...]
     sizes: tuple[int, ...]
     _split: dict[tuple[int, int], np.ndarray] = field(default_factory=dict)
+
+    def legal(self, degrees: np.ndarray) -> list[np.ndarray]:
+        """For every class the positions of options that are legal where sets of axes split into so many parts."""
+        return [np.flatnonzero(part) for part in np.split(self.extents.legal(degrees), self.extents.first[1:-1])]
 
     def node_costs(self, pricer: Pricer) -> list[np.ndarray]:
         """Seconds of the ops of every class, for each option."""
@@ -76,32 +106,34 @@ class Frame:
             for entry, runs, options in zip(self.entry, self.runs, self.domains, strict=True)
         ]
 
-    def costs(self, pricer: Pricer) -> tuple[list[np.ndarray], list[tuple[int, int, np.ndarray]]]:
-        """Seconds of every class, and of the links between classes."""
+    def costs(self, pricer: Pricer) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        """Seconds of every class, for each option, and of each link, for each pair of options."""
         seconds = self.stack.seconds(pricer.sizes, pricer.cluster.chip)
-        first, number = self.stack.first, {size: position for position, size in enumerate(self.sizes)}
+        number = {size: position for position, size in enumerate(self.sizes)}
         ways_s = pricer.paths_s(self.sizes) if self.sizes else np.zeros((0, 1))
         known: dict[tuple[int, int, int], np.ndarray] = {}
-        edges = []
+        tables = []
         for link in self.links:
-            table = link.fixed
-            if table is None:
-                here = ways_s[number[link.whole_bytes]]
-                key = (link.whole_bytes, id(link.ways), link.count) if link.made < 0 else ()
-                table = known.get(key)
-                if table is None:
-                    again = seconds[first[link.made] : first[link.made + 1]] if link.made >= 0 else 0.0
-                    table = (here[link.ways] + again) * link.count
-                    table = np.where(link.equal, 0.0, table[None, :]) if link.made >= 0 else table
-                    known.update({key: table} if key else {})
-            if table.any():
-                edges.append((link.source, link.target, table))
-        return self._costs(seconds), edges
+            key = (link.whole_bytes, id(link.ways), link.count)
+            if link.fixed is not None:
+                table = link.fixed
+            elif link.made >= 0:
+                again_s = self._entry(seconds, link.made) + ways_s[number[link.whole_bytes]][link.ways]
+                table = np.where(link.equal, 0.0, (again_s * link.count)[None, :])
+            elif key in known:
+                table = known[key]
+            else:
+                table = known[key] = ways_s[number[link.whole_bytes]][link.ways] * link.count
+            tables.append(table)
+        return self._costs(seconds), tables
+
+    def _entry(self, numbers: np.ndarray, entry: int) -> np.ndarray:
+        return numbers[self.stack.first[entry] : self.stack.first[entry + 1]]
 
     def held(self, sizes: tuple[int, ...]) -> list[np.ndarray | None]:
         """Bytes that an op of every class needs at least, for each option; None for a variable."""
-        held, first = self.stack.held(sizes), self.stack.first
-        return [held[first[entry] : first[entry + 1]] if entry >= 0 else None for entry in self.entry]
+        held = self.stack.held(sizes)
+        return [self._entry(held, entry) if entry >= 0 else None for entry in self.entry]
 
     def split(self, cls: int, out: int) -> np.ndarray:
         """The set of axes, as bits, that split a result of a class, for each of its options."""
@@ -116,13 +148,38 @@ def _dims(layouts: tuple[Layout, ...]) -> int:
     return 1 + max((entry for layout in layouts for entry in layout), default=-1)
 
 
-def frame(folded: Folded, fused: OnChip, domains: Domains) -> Frame:
-    """The shared part of all spaces with these options, made once."""
-    known: dict = folded.frames
-    key = (fused, domains)
-    if key not in known:
-        known[key] = _Builder(folded, fused, domains).build()
-    return known[key]
+def frame(folded: Folded, fused: OnChip, axes: int, devices: int) -> Frame:
+    """The shared part of the spaces of all meshes of so many axes on so many devices, made once."""
+    key = (fused, axes, devices)
+    if key not in folded.frames:
+        domains = tuple(_possible(folded.representative(cls), axes, devices) for cls in range(len(folded.members)))
+        folded.frames[key] = _Builder(folded, fused, domains).build()
+    return folded.frames[key]
+
+
+def domain(node: Node, sizes: tuple[int, ...]) -> tuple[Option, ...]:
+    """All legal options of one decision."""
+    if node.op is not None:
+        return strategies(node.op.rule, sizes)
+    return (replicated(len(sizes)),) if _is_whole(node) else layouts(node.aval.shape, sizes, _may_wait(node))
+
+
+def _possible(node: Node, axes: int, devices: int) -> tuple[Option, ...]:
+    """Those that are legal on some mesh of so many axes."""
+    if node.op is not None:
+        return possible_strategies(node.op.rule, axes, devices)
+    if _is_whole(node):
+        return (replicated(axes),)
+    return possible_layouts(node.aval.shape, axes, devices, _may_wait(node))
+
+
+def _is_whole(node: Node) -> bool:
+    return node.aval.is_key or node.key[0] in ("constant", "predicate")
+
+
+def _may_wait(node: Node) -> bool:
+    """Whether a variable may wait for a sum."""
+    return node.pending and node.aval.precision != "int8" and "float" in node.aval.dtype
 
 
 @dataclass(slots=True)
@@ -140,12 +197,24 @@ class _Builder:
         return Frame(
             folded=self.folded,
             domains=self.domains,
+            extents=self.extents(),
             stack=stack_of(self.entries, self.folded.decisions.graph, self.fused),
             entry=entry,
             runs=tuple(sum(nodes[member].count for member in members) for members in self.folded.members),
             links=tuple(links),
             sizes=tuple(sorted({link.whole_bytes for link in links if link.fixed is None})),
         )
+
+    def extents(self) -> Extents:
+        first = np.concatenate([[0], np.cumsum([len(options) for options in self.domains], dtype=np.int64)])
+        found = [(np.zeros(0, np.int64),) * 3]
+        for cls, options in enumerate(self.domains):
+            for dim, size in enumerate(_extents(self.folded.representative(cls))):
+                masks = axes_on(options, (dim,))
+                split = np.flatnonzero(masks)
+                found.append((first[cls] + split, np.full(len(split), size), masks[split]))
+        numbers, sizes, masks = (np.concatenate(parts) for parts in zip(*found, strict=True))
+        return Extents(first=first, options=numbers, sizes=sizes, masks=masks)
 
     def entry(self, cls: int) -> int:
         op = self.folded.representative(cls).op
@@ -172,6 +241,11 @@ class _Builder:
         rest = np.array([path_numbers((w,), (t,))[0, 0] for w, t in zip(whole, targets, strict=True)])
         entry = self.push(made, options)
         return Link(**ends, whole_bytes=edge.aval.bytes, ways=rest, made=entry, equal=ways == 0)
+
+
+def _extents(node: Node) -> Sequence[int]:
+    """Of the factors, or dims, that the entries of options say."""
+    return [factor.size for factor in node.op.rule.factors] if node.op is not None else node.aval.shape
 
 
 def presented(folded: Folded, domains: Domains, edge: Edge) -> tuple[Layout, ...]:

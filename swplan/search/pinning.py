@@ -19,8 +19,8 @@ from swplan.errors import PinError
 from swplan.ir.layout import REPLICATED, Layout
 from swplan.ir.pin import Pin
 from swplan.search.decisions import Node
+from swplan.search.frame import domain
 from swplan.search.meshes import candidate_meshes
-from swplan.search.space import domain
 from swplan.search.subject import Bound, Subject
 
 Names = Mapping[str, tuple[int, ...]]

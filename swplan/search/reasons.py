@@ -16,9 +16,10 @@ from swplan.costmodel.network import Placement
 from swplan.passes.padding import padded
 from swplan.passes.partition import partition
 from swplan.search.decisions import Node
+from swplan.search.frame import Option
 from swplan.search.planner import find
 from swplan.search.pricing import Pricer
-from swplan.search.space import Option, Space, problem, space
+from swplan.search.space import Space, problem, space
 from swplan.search.subject import (
     LIMITLESS,
     Candidate,

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from math import prod
 
 import numpy as np
 
-from swplan.ir.layout import replicated
-from swplan.ir.strategy import layouts, strategies
-from swplan.search.decisions import Node
 from swplan.search.fold import Folded
 from swplan.search.frame import Domains, Frame, Option, frame
 from swplan.search.lifetime import Moment
@@ -26,27 +24,45 @@ class Space:
     Attributes:
       folded: the folded graph.
       pricer: prices on this mesh.
-      domains: the options of every class: strategies of an op, layouts of a variable.
+      frame: what it shares with other meshes.
+      kept: for every class, which of the options of the frame it has.
+      degrees: into how many parts every set of axes splits.
     """
 
     folded: Folded
     pricer: Pricer
-    domains: Domains
+    frame: Frame
+    kept: tuple[np.ndarray, ...]
+    degrees: np.ndarray
 
     @cached_property
-    def frame(self) -> Frame:
-        """What spaces with these options share."""
-        return frame(self.folded, self.pricer.fused, self.domains)
+    def domains(self) -> Domains:
+        """The options of every class: strategies of an op, layouts of a variable."""
+        kept = zip(self.frame.domains, self.kept, strict=True)
+        return tuple(tuple(options[i] for i in positions) for options, positions in kept)
 
     @cached_property
     def costs(self) -> tuple[list[np.ndarray], list[tuple[int, int, np.ndarray]]]:
         """Seconds of the options of every class, and of the pairs of options along edges."""
-        return self.frame.costs(self.pricer)
+        nodes, tables = self.frame.costs(self.pricer)
+        edges = []
+        for link, table in zip(self.frame.links, tables, strict=True):
+            rows, columns = self.kept[link.source], self.kept[link.target]
+            if table.shape != (len(rows), len(columns)):
+                table = table[rows[:, None], columns]
+            if table.any():
+                edges.append((link.source, link.target, table))
+        return self.some(nodes), edges
+
+    def some(self, numbers: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Of numbers for all options of the frame, those of this mesh."""
+        return [of_class[positions] for of_class, positions in zip(numbers, self.kept, strict=True)]
 
     def choices(self, picked: tuple[int, ...]) -> dict[tuple[str, int], Option]:
         """What the solver picked, for every node of the program, by its key."""
-        nodes = self.folded.decisions.nodes
-        return {node.key: self.domains[cls][picked[cls]] for node, cls in zip(nodes, self.folded.class_of, strict=True)}
+        kept = zip(self.frame.domains, self.kept, picked, strict=True)
+        chosen = [options[positions[pick]] for options, positions, pick in kept]
+        return {n.key: chosen[cls] for n, cls in zip(self.folded.decisions.nodes, self.folded.class_of, strict=True)}
 
 
 def space(folded: Folded, pricer: Pricer, pins: Mapping[int, tuple[Option, ...]] | None = None) -> Space:
@@ -57,24 +73,13 @@ def space(folded: Folded, pricer: Pricer, pins: Mapping[int, tuple[Option, ...]]
       pricer: prices on the mesh.
       pins: classes that may only choose among these options (where legal).
     """
-    sizes = pricer.sizes
-    domains = []
-    for cls in range(len(folded.members)):
-        options = domain(folded.representative(cls), sizes)
-        wanted = (pins or {}).get(cls)
-        kept = tuple(o for o in options if o in wanted) if wanted is not None else options
-        domains.append(kept or options)
-    return Space(folded=folded, pricer=pricer, domains=tuple(domains))
-
-
-def domain(node: Node, sizes: tuple[int, ...]) -> tuple[Option, ...]:
-    """All legal options of one decision."""
-    if node.op is not None:
-        return strategies(node.op.rule, sizes)
-    if node.aval.is_key or node.key[0] in ("constant", "predicate"):
-        return (replicated(len(sizes)),)
-    pending = node.pending and node.aval.precision != "int8" and "float" in node.aval.dtype
-    return layouts(node.aval.shape, sizes, pending)
+    shared, degrees = frame(folded, pricer.fused, len(pricer.sizes), prod(pricer.sizes)), degrees_of(pricer.sizes)
+    kept = shared.legal(degrees)
+    for cls, options in (pins or {}).items():
+        wanted = set(options)
+        some = [i for i in kept[cls] if shared.domains[cls][i] in wanted]
+        kept[cls] = np.array(some) if some else kept[cls]
+    return Space(folded=folded, pricer=pricer, frame=shared, kept=tuple(kept), degrees=degrees)
 
 
 def problem(space: Space, moments: tuple[Moment, ...] = (), memory_bytes: float = np.inf) -> Problem:
@@ -85,8 +90,8 @@ def problem(space: Space, moments: tuple[Moment, ...] = (), memory_bytes: float 
     costs, edges = space.costs
     if memory_bytes == np.inf:
         return Problem(costs=tuple(costs), edges=tuple(edges))
-    held = space.frame.held(space.pricer.sizes)
-    within = [c if h is None else np.where(h <= memory_bytes, c, np.inf) for c, h in zip(costs, held, strict=True)]
+    held = zip(costs, space.frame.held(space.pricer.sizes), space.kept, strict=True)
+    within = [c if h is None else np.where(h[kept] <= memory_bytes, c, np.inf) for c, h, kept in held]
     rows = tuple(_row(space, moment, memory_bytes) for moment in moments)
     return Problem(costs=tuple(within), edges=tuple(edges), rows=rows)
 
@@ -100,12 +105,12 @@ def _row(space: Space, moment: Moment, memory_bytes: float) -> Row:
 
 def _parts(space: Space, cls: int, out: int) -> np.ndarray:
     """The share of a value that one device holds, for each option of the class that produces it."""
-    return 1.0 / degrees_of(space.pricer.sizes)[space.frame.split(cls, out)]
+    return 1.0 / space.degrees[space.frame.split(cls, out)[space.kept[cls]]]
 
 
 def lower_bound(space: Space) -> float:
     """Seconds of all ops, each split in its best way, with every exchange free."""
-    return float(sum(costs.min() for costs in space.frame.node_costs(space.pricer)))
+    return float(sum(costs.min() for costs in space.some(space.frame.node_costs(space.pricer))))
 
 
 def least_usage(space: Space, moment: Moment) -> float:

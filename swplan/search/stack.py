@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from math import prod
 
 import numpy as np
@@ -32,9 +33,21 @@ def degrees_of(sizes: Sequence[int]) -> np.ndarray:
 
 def axes_on(options: Sequence[tuple[int, ...]], entries: Iterable[int]) -> np.ndarray:
     """For every option the set of axes that lie on some of these entries, as bits [S]."""
+    table, bits = _table(options)
+    lies = np.zeros(ENTRIES, np.int64)
+    lies[list(entries)] = 1
+    return lies[table] @ bits
+
+
+ENTRIES = 256
+"""More than the entries that an option can have, those below zero counted from the end."""
+
+
+@lru_cache(maxsize=4096)
+def _table(options: Sequence[tuple[int, ...]]) -> tuple[np.ndarray, np.ndarray]:
     table = np.array(options, dtype=np.int64).reshape(len(options), -1)
-    lies = np.isin(table, np.fromiter(entries, np.int64))
-    return lies @ (1 << np.arange(table.shape[1]))
+    assert table.max(initial=0) < ENTRIES // 2 and table.min(initial=0) > -ENTRIES // 2, "swplan bug: so many factors"
+    return table, 1 << np.arange(table.shape[1])
 
 
 @dataclass(slots=True)
@@ -224,7 +237,7 @@ def _kinds(entries: Sequence[tuple[Op, Options]], first: np.ndarray, graph: Grap
 
 
 def _dims(entries: Sequence[tuple[Op, Options]]) -> tuple[tuple[tuple[np.ndarray, np.ndarray], ...], ...]:
-    """For batch, m, n and k of products: extents and the axes that split them, as many as any product has [positions]."""
+    """For batch, m, n and k of products: extents and the axes that split them [positions]."""
     found = []
     for part in range(4):
         deepest = max(len(op.rule.work.matmul[part]) for op, _ in entries)

@@ -18,9 +18,10 @@ from swplan.passes.rows import row_fused_values
 from swplan.passes.xla import XLA_0_10, Xla
 from swplan.search.decisions import DecisionGraph, decision_graph
 from swplan.search.fold import Folded, fold
+from swplan.search.frame import Option
 from swplan.search.lifetime import Moment, moments
 from swplan.search.pricing import Pricer
-from swplan.search.space import Option, Space, problem
+from swplan.search.space import Space, problem
 from swplan.solver.problem import Problem, Solution, usage
 from swplan.solver.solving import solve
 

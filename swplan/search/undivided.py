@@ -8,7 +8,7 @@ from math import prod
 
 from swplan.ir.strategy import layouts, strategies
 from swplan.search.decisions import Node
-from swplan.search.space import Option, domain
+from swplan.search.frame import Option, domain
 
 MOST_PADDING = 1.5
 """A dim is not padded to more than this many times its extent."""
