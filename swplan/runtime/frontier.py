@@ -15,7 +15,7 @@ from swplan.runtime.infeasible import variants_of
 from swplan.runtime.planning import Origin, variant_graph
 from swplan.search.exploring import MOST_PARTS
 from swplan.search.pricing import Pricer
-from swplan.search.space import least_usage, space
+from swplan.search.space import needed_bytes, space
 from swplan.search.subject import Candidate, Subject, candidate_of, pricer_on, solve_space, subject
 from swplan.search.variants import Variant, levels, micro_batch_counts
 
@@ -63,7 +63,7 @@ def _other_meshes(origin: Origin, own: Placement) -> Sequence[Placement]:
 def _descent(prepared: Subject, mesh: Placement, variant: Variant, most: int) -> Iterator[Trade]:
     """The best plans on one mesh within less and less memory."""
     area = space(prepared.folded, pricer_on(prepared, mesh))
-    least = max((least_usage(area, moment) for moment in prepared.moments), default=0.0)
+    least = needed_bytes(area, prepared.moments)
     held = float("inf")
     for step in range(LIMITS):
         limit = most - (most - least) * step / LIMITS

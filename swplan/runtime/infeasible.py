@@ -22,7 +22,7 @@ from swplan.search.exploring import MOST_PARTS, Make
 from swplan.search.fitting import Found
 from swplan.search.meshes import candidate_meshes
 from swplan.search.planner import find
-from swplan.search.space import least_usage, lower_bound, space
+from swplan.search.space import lower_bound, needed_bytes, space
 from swplan.search.subject import Subject, pricer_on, solve_space, subject
 from swplan.search.variants import AS_WRITTEN, Variant, levels, micro_batch_counts
 
@@ -159,7 +159,7 @@ def _ranked(prepared: Subject) -> list[tuple[float, float, Placement]]:
     rows = []
     for mesh in balanced:
         area = space(prepared.folded, pricer_on(prepared, mesh))
-        least = max((least_usage(area, moment) for moment in prepared.moments), default=0.0)
+        least = needed_bytes(area, prepared.moments)
         rows.append((least, lower_bound(area), mesh))
     return sorted(rows, key=lambda row: row[:2])
 

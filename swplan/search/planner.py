@@ -17,7 +17,7 @@ from swplan.costmodel.network import Placement
 from swplan.search.fitting import Found, fitting
 from swplan.search.meshes import candidate_meshes, refined, useful_sizes
 from swplan.search.pinning import Pinned
-from swplan.search.space import Space, least_usage, lower_bound, space
+from swplan.search.space import Space, lower_bound, needed_bytes, space
 from swplan.search.subject import LIMITLESS, Bound, Candidate, Pins, Subject, candidate_of, pricer_on, solve_space
 
 Progress = Callable[[int, int, str], None]
@@ -164,7 +164,7 @@ class Hunt:
                 if self.progress:
                     self.progress(done, len(ways), "screening meshes")
                 area = self.area(way)
-                least = max((least_usage(area, moment) for moment in self.subject.moments), default=0.0)
+                least = needed_bytes(area, self.subject.moments)
                 found[way.key] = (lower_bound(area), least)
         return found
 

@@ -113,6 +113,7 @@ def lower_bound(space: Space) -> float:
     return float(sum(costs.min() for costs in space.some(space.frame.node_costs(space.pricer))))
 
 
-def least_usage(space: Space, moment: Moment) -> float:
-    """The fewest bytes that one device can hold at a moment, each value split as far as it can be."""
-    return float(sum(usage.min() for usage in _row(space, moment, np.inf).usage.values()))
+def needed_bytes(space: Space, moments: Sequence[Moment]) -> float:
+    """Bytes that one device must hold at some moment, even if each value is split as far as it can be."""
+    rows = (_row(space, moment, np.inf) for moment in moments)
+    return max((float(sum(usage.min() for usage in row.usage.values())) for row in rows), default=0.0)

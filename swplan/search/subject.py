@@ -21,12 +21,13 @@ from swplan.search.fold import Folded, fold
 from swplan.search.frame import Option
 from swplan.search.lifetime import Moment, moments
 from swplan.search.pricing import Pricer
-from swplan.search.space import Space, problem
+from swplan.search.space import Space, needed_bytes, problem
 from swplan.solver.problem import Problem, Solution, usage
 from swplan.solver.solving import solve
 
 Pins = Mapping[int, tuple[Option, ...]]
 LIMITLESS = 1e30
+NOTHING_FITS = Solution(choice=None, cost=np.inf, bound=np.inf, method="memory")
 MESH_LIMIT_S = 60.0
 """Most time for one mesh: a guard that no problem known comes near, since what runs into it may end differently."""
 ENOUGH = 0.005
@@ -109,6 +110,8 @@ def solve_space(
     subject: Subject, area: Space, memory_bytes: float, deadline: float | None = None, worst_s: float = np.inf
 ) -> tuple[Solution, Problem]:
     """The best choice on one mesh within a memory limit; none if all cost `worst_s` or more."""
+    if memory_bytes < LIMITLESS and needed_bytes(area, subject.moments) > memory_bytes:
+        return NOTHING_FITS, Problem(costs=(), edges=())
     stated = problem(area, subject.moments, memory_bytes)
     left = MESH_LIMIT_S if deadline is None else max(1.0, min(MESH_LIMIT_S, deadline - time.monotonic()))
     return solve(stated, time_limit_s=left, upper_bound=worst_s, enough=ENOUGH), stated

@@ -19,7 +19,7 @@ from swplan.solver.elimination import Network
 from swplan.solver.large.instance import Instance
 from swplan.solver.problem import Problem, Solution, total
 
-RAW_WORK = 10_000_000  # entries added, up to which tables are eliminated as they are
+RAW_NODES, RAW_WORK = 100, 10_000_000  # variables, and entries added, up to which tables are eliminated as they are
 
 
 INSTANCE_LIMIT_S = 60.0
@@ -50,8 +50,9 @@ def solve(
     network = _network(problem)
     if any(row.limit < 0 for row in problem.rows) or _hopeless(network):
         return Solution(choice=None, cost=math.inf, bound=math.inf, method="elimination")
-    plan = elimination.order(network.sizes, network.scopes, table_limit=table_limit)
-    if plan.left or plan.work > RAW_WORK:
+    small = len(network.sizes) <= RAW_NODES
+    plan = elimination.order(network.sizes, network.scopes, table_limit=table_limit) if small else None
+    if plan is None or plan.left or plan.work > RAW_WORK:
         search = Search(table_limit=table_limit, until=until, ceiling=upper_bound, enough=enough)
         choice, bound, method = by_reduction(network, rows, search)
     else:
