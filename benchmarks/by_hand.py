@@ -103,18 +103,19 @@ BY_HAND: dict[str, dict[str, HandWritten]] = {
 
 
 def placed(step: Callable, args: tuple[Any, Any], way: HandWritten) -> tuple[Callable, Any, Any]:
-    """The step, jitted, its state and its batch, sharded in one way."""
-    state, batch = args
+    """The step, jitted for its state, which it is given for its own, and its batch; and both, sharded in one way."""
+    at = shardings(args, way)
+    made = jax.jit(step, in_shardings=at, out_shardings=(at[0], None), donate_argnums=0)
+    return made, *jax.device_put(jax.device_get(args), at)  # from the host: between devices, each shape is a program
+
+
+def shardings(args: tuple[Any, Any], way: HandWritten) -> tuple[Any, Any]:
+    """How state and batch lie; their leaves may be shapes."""
     devices = np.array(jax.devices()).reshape(way.data, way.model)
     mesh = Mesh(devices, ("data", "model"), axis_types=(AxisType.Auto,) * 2)
+    state, batch = args
     state_at = jax.tree_util.tree_map_with_path(lambda path, _: NamedSharding(mesh, _spec(path, way.rules)), state)
-    return jitted(step, args, state_at, jax.tree.map(lambda _: NamedSharding(mesh, P("data")), batch))
-
-
-def jitted(step: Callable, args: tuple[Any, Any], state_at: Any, batch_at: Any) -> tuple[Callable, Any, Any]:
-    """The step, jitted with shardings for its state, which it is given for its own, and batch; and both, placed so."""
-    made = jax.jit(step, in_shardings=(state_at, batch_at), out_shardings=(state_at, None), donate_argnums=0)
-    return made, jax.device_put(args[0], state_at), jax.device_put(args[1], batch_at)
+    return state_at, jax.tree.map(lambda _: NamedSharding(mesh, P("data")), batch)
 
 
 def _spec(path: tuple, rules: Rules) -> P:

@@ -34,9 +34,9 @@ from swplan.runtime.precise import chosen
 from swplan.runtime.trace import Program, trace
 from swplan.search.classics import CLASSICS
 from swplan.search.exploring import Explored
+from swplan.search.frame import domain
 from swplan.search.meshes import placements
 from swplan.search.planner import find
-from swplan.search.space import domain
 from swplan.search.subject import subject
 from swplan.search.variants import AS_WRITTEN
 
@@ -145,13 +145,14 @@ def random_plan(step: Callable, args: tuple, seed: int, cluster: str = CLUSTER) 
         pins = {cls: (draw.choice(domain(node, placement.sizes)),) for cls, node in nodes.items()}
         found = find(prepared, max_axes=3, meshes=[placement], pins=pins)
         if found is not None:
-            return _written(prepared, program, found, precision)
+            return written(prepared, program, found, precision, "random")
     raise RuntimeError(f"no random plan in {TRIES} draws")
 
 
-def _written(prepared: Any, program: Program, found: Any, precision: Any) -> swplan.Plan:
+def written(prepared: Any, program: Program, found: Any, precision: Any, name: str) -> swplan.Plan:
+    """The plan of what was found for a program as it is written."""
     explored = Explored(variant=AS_WRITTEN, subject=prepared, found=found, points=(), tried={})
-    return planning.write_down(explored, program, "random", precision, (), [])
+    return planning.write_down(explored, program, name, precision, (), [])
 
 
 def plan_named(step: Callable, args: tuple, name: str, *, seed: int = 0, max_axes: int | None = None) -> swplan.Plan:
