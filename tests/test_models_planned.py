@@ -77,7 +77,7 @@ def pinned_plan(step, args, pins):
     ]
     held = {cls: (pins[name],) for cls, name in enumerate(names) if name in pins}
     found = find(prepared, max_axes=1, meshes=placements(target, (8,))[:1], pins=held)
-    return bench._written(prepared, program, found, chosen(program.graph, target.chip, "fp32"))
+    return bench.written(prepared, program, found, chosen(program.graph, target.chip, "fp32"), "pinned")
 
 
 def test_what_is_the_same_everywhere_is_never_sent():
