@@ -55,12 +55,13 @@ class Edge:
 
 @dataclass(frozen=True, slots=True)
 class DecisionGraph:
-    """All decisions of a program. `index` finds a node by its key."""
+    """All decisions of a program. `index` finds a node by its key; `loops` are first and last node of each loop."""
 
     graph: Graph
     nodes: tuple[Node, ...]
     edges: tuple[Edge, ...]
     index: dict[Key, int]
+    loops: tuple[tuple[int, int], ...] = ()
 
 
 def producer_key(op: Op) -> Key:
@@ -76,6 +77,7 @@ class _Builder:
     pinned: dict[Key, tuple[Pin, ...]]
     nodes: list[Node] = field(default_factory=list)
     edges: list[Edge] = field(default_factory=list)
+    loops: list[tuple[int, int]] = field(default_factory=list)
     origin: dict[int, tuple[int, int, int]] = field(default_factory=dict)
     scope: dict[int, int] = field(default_factory=dict)
     copied: dict[int, int] = field(default_factory=dict)
@@ -108,7 +110,9 @@ class _Builder:
     def region(self, region: Region, count: int) -> None:
         """Adds the ops of a region that runs `count` times."""
         for op in region.ops:
+            first = len(self.nodes)
             {"op": self.op, "scan": self.scan, "while": self.loop, "cond": self.cond}[op.kind](op, count)
+            self.loops += [(first, len(self.nodes) - 1)] if op.kind in ("scan", "while") else []
 
     def copy_again(self, value: int) -> None:
         """A layout for what the backward pass reads of a value, from its first reader on."""
@@ -139,7 +143,7 @@ class _Builder:
         (body,), trips = op.regions, op.trips or 1
         self.carry(op, body, count, trips)
         for outer, inner in zip(op.operands[op.carries :], body.inputs[op.carries :], strict=True):
-            node = self.variable(("slice", inner), inner, count)
+            node = self.variable(("slice", inner), inner, count, stacked=trips)
             self.connect(outer, node, 0, target_shift=1)
             self.define(inner, node, 0, count * trips)
         carries = [self._carry_node(value) for value in body.inputs[: op.carries]]
@@ -229,7 +233,8 @@ def decision_graph(graph: Graph) -> DecisionGraph:
         elif value not in graph.constants:
             builder.connect(value, builder.variable(("output", position), value, 1), 0)
     nodes = tuple(builder.nodes)
-    return DecisionGraph(graph, nodes, tuple(builder.edges), {node.key: i for i, node in enumerate(nodes)})
+    index = {node.key: i for i, node in enumerate(nodes)}
+    return DecisionGraph(graph, nodes, tuple(builder.edges), index, tuple(builder.loops))
 
 
 def users(graph: Graph) -> dict[int, list[Op]]:

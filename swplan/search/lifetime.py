@@ -19,6 +19,9 @@ from swplan.search.fold import Folded
 
 Value = tuple[int, int]
 """A result of a node: the position of the node, and which of its results."""
+Span = tuple[int, int, float, Value]
+"""First time, last time, bytes, of which value; time is the position of a node."""
+STANDS_IN = ("copy", "again", "slice")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,37 +59,65 @@ def _moment(folded: Folded, spans: list, time: int, label: str) -> Moment:
     return Moment(label=label, held=dict(held))
 
 
-def _spans(decisions: DecisionGraph, fused: OnChip) -> list[tuple[int, int, float, tuple[int, int]]]:
-    """(first time, last time, bytes, (node, result)) of every value; time is the position of a node."""
-    last: dict[tuple[int, int], int] = {}
-    copied: dict[tuple[int, int], int] = {}
-    for edge in decisions.edges:
-        source = (edge.source, edge.out)
-        target = decisions.nodes[edge.target]
-        last[source] = max(last.get(source, edge.source), edge.target)
-        if target.key[0] in ("copy", "again"):
-            copied[source] = edge.target
-    end = len(decisions.nodes)
+def _spans(decisions: DecisionGraph, fused: OnChip) -> list[Span]:
+    """When every value is held."""
+    lives = _Lives(decisions)
     spans = []
     for position, node in enumerate(decisions.nodes):
-        kept = node.key[0] in ("input", "constant")
-        stop = lambda out, at=position: last.get((at, out), at)  # noqa: E731
         for out, size in enumerate(_sizes(node, decisions, fused)):
-            for first, final in _periods((position, out), end if kept else stop(out), copied, last) if size else ():
-                spans.append((first, final, size, (position, out)))
+            periods = lives.periods((position, out)) if size else ()
+            spans += [(first, final, size, (position, out)) for first, final in periods]
     return spans
 
 
-def _periods(value: Value, stop: int, copied: Mapping[Value, int], last: Mapping[Value, int]) -> list[tuple[int, int]]:
-    """From when to when a value is held. While a copy of it is alive the copy counts in its place."""
-    first = value[0]
-    if value not in copied:
-        return [(first, stop)]
-    copy = until = copied[value]
-    inner: int | None = copy
-    while inner is not None:
-        until, inner = max(until, last.get((inner, 0), inner)), copied.get((inner, 0))
-    return [(start, end) for start, end in ((first, copy - 1), (until + 1, stop)) if start <= end]
+class _Lives:
+    """From when to when values are held.
+
+    A loop reads what it takes anew on every trip, so to its end; what it takes in another layout is resharded before
+    its first trip, and there is room for all that it stacks from then on. While something stands in for a value (the
+    copy that several ops read, the stack of which a loop takes slices), that counts in its place.
+    """
+
+    def __init__(self, decisions: DecisionGraph) -> None:
+        self.decisions = decisions
+        self.loops = sorted(decisions.loops, key=lambda loop: (loop[0], -loop[1]))
+        self.last: dict[Value, int] = {}
+        self.standing: dict[Value, list[int]] = {}
+        self.source: dict[int, int] = {}
+        for edge in decisions.edges:
+            value = (edge.source, edge.out)
+            self.last[value] = max(self.last.get(value, edge.source), edge.target)
+            if decisions.nodes[edge.target].key[0] in STANDS_IN:
+                self.standing.setdefault(value, []).append(edge.target)
+                self.source[edge.target] = edge.source
+
+    def periods(self, value: Value) -> list[tuple[int, int]]:
+        """The periods of a value, without those in which others stand in for it."""
+        first, stop = self.life(value)
+        found = []
+        for start, end in sorted(self.stead(node) for node in self.standing.get(value, ())):
+            found.append((first, start - 1))
+            first = max(first, end + 1)
+        return [(start, end) for start, end in (*found, (first, stop)) if start <= end]
+
+    def life(self, value: Value) -> tuple[int, int]:
+        """From when to when a value is held, or what stands in for it."""
+        position, node = value[0], self.decisions.nodes[value[0]]
+        if node.key[0] in ("input", "constant"):
+            return position, len(self.decisions.nodes)
+        first, stop = position, self.last.get(value, position)
+        around = [loop for loop in self.loops if loop[0] <= position <= loop[1]]
+        if node.key[0] == "stack":
+            first = around[-1][0]
+        taken = [loop for loop in around if self.source.get(position, position) < loop[0]]
+        if taken:  # what is made of a value from outside of loops is made there
+            first, stop = min(first, taken[0][0]), max(stop, taken[0][1])
+        return first, max([stop, *(end for start, end in self.loops if first < start <= stop <= end)])
+
+    def stead(self, node: int) -> tuple[int, int]:
+        """From when to when a node stands in for its source, or another one for it."""
+        first, stop = self.life((node, 0))
+        return first, max([stop, *(self.stead(other)[1] for other in self.standing.get((node, 0), ()))])
 
 
 def _sizes(node: Node, decisions: DecisionGraph, fused: OnChip) -> list[float]:

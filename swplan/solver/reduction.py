@@ -2,7 +2,8 @@
 
 For the solver, before anything that takes time. A variable that its neighbour determines is absorbed by it; one with
 at most two neighbours is minimised out; values fall that have no finite partner or that another value replaces at no
-loss; edges that are sums of a row and a column dissolve. What uses a limited resource is not minimised out.
+loss; edges that are sums of a row and a column dissolve. What uses a limited resource is not minimised out. The
+reductions themselves are compiled: the package `shrink`.
 
 Sources. Arc consistency: A. Mackworth, Consistency in networks of relations, Artificial Intelligence 8 (1977),
 doi:10.1016/0004-3702(77)90007-8. Dominance: R. Goldstein, Efficient rotamer elimination applied to protein
@@ -14,51 +15,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
-from swplan.solver.elimination import Network, distinct, merged
-from swplan.solver.integer import Limits, undominated
-from swplan.solver.tables import determines, is_sum, min_plus
+from swplan.solver.elimination import Network, Pairs, merged
+from swplan.solver.integer import Limits
+from swplan.solver.shrink.pool import FIELDS, FREE, STEPS, WAITING, Pool, go_back
+from swplan.solver.shrink.rounds import shrink
 
 ROUNDING = 1e-15  # relative error up to which an edge is a sum of a row and a column
-SMALL = 1 << 15  # sums with fewer entries are made at once, without looking for equal rows first
-
-
-@dataclass(frozen=True, slots=True)
-class _Kept:
-    """Variable `v` kept only these values."""
-
-    v: int
-    values: np.ndarray
-
-    def undo(self, choice: dict[int, int]) -> None:
-        choice[self.v] = int(self.values[choice[self.v]])
-
-
-@dataclass(frozen=True, slots=True)
-class _Follows:
-    """Variable `v` takes the value `partner[x]` when its leader takes `x`."""
-
-    v: int
-    leader: int
-    partner: np.ndarray
-
-    def undo(self, choice: dict[int, int]) -> None:
-        choice[self.v] = int(self.partner[choice[self.leader]])
-
-
-@dataclass(frozen=True, slots=True)
-class _Answers:
-    """Variable `v` takes its best value given its neighbours."""
-
-    v: int
-    cost: np.ndarray
-    around: tuple[tuple[int, np.ndarray], ...]
-
-    def undo(self, choice: dict[int, int]) -> None:
-        choice[self.v] = int(sum((table[:, choice[w]] for w, table in self.around), self.cost).argmin())
+SPARE = 1  # edges that may be made before others are free
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,214 +39,128 @@ class Reduced:
     limits: Limits
     rows: tuple[int, ...]
     nodes: tuple[int, ...]
-    log: tuple[_Kept | _Follows | _Answers, ...]
+    pool: Pool
 
     def restore(self, choice: Sequence[int]) -> list[int]:
         """The choice in the original that a choice here stands for; their costs are the same."""
-        full = dict(zip(self.nodes, choice, strict=True))
-        for step in reversed(self.log):
-            step.undo(full)
-        return [full[v] for v in sorted(full)]
-
-
-@dataclass(slots=True)
-class _Graph:
-    """The problem while it shrinks; `around[v][w]` is the table of v and w, a row for each value of v."""
-
-    costs: dict[int, np.ndarray]
-    around: dict[int, dict[int, np.ndarray]]
-    usages: list[dict[int, np.ndarray]]
-    limits: list[float]
-    rows: list[int]
-    base: float
-    log: list[_Kept | _Follows | _Answers] = field(default_factory=list)
-
-    def connect(self, v: int, w: int, table: np.ndarray) -> None:
-        """Adds a table [n_v, n_w]."""
-        table = self.around[v][w] + table if w in self.around[v] else table
-        self.around[v][w], self.around[w][v] = table, table.T
-
-    def disconnect(self, v: int) -> dict[int, np.ndarray]:
-        """Takes all tables of v out."""
-        tables, self.around[v] = self.around[v], {}
-        for w in tables:
-            del self.around[w][v]
-        return tables
-
-    def uses(self, v: int) -> bool:
-        """Whether any limit knows v."""
-        return any(v in usage for usage in self.usages)
-
-    def keep(self, v: int, values: np.ndarray) -> None:
-        """Leaves v only these values."""
-        self.log.append(_Kept(v, values))
-        self.costs[v] = self.costs[v][values]
-        for w in self.around[v]:
-            table = self.around[v][w][values]
-            self.around[v][w], self.around[w][v] = table, table.T
-        for usage in self.usages:
-            if v in usage:
-                usage[v] = usage[v][values]
+        full = np.zeros(len(self.pool.size), np.int64)
+        full[list(self.nodes)] = choice
+        go_back(self.pool.log, self.pool.count[STEPS], self.pool.integers, self.pool.numbers, full)
+        return full.tolist()
 
 
 def reduced(network: Network, limits: Limits = ()) -> Reduced | None:
     """The network without what can be decided now; None if no choice is finite or within the limits."""
     if 0 in network.sizes:
         return None
-    with np.errstate(invalid="ignore"):  # infinite minus infinite
-        graph = _shrunk(network, limits)
-    return None if graph is None else _finished(graph)
-
-
-def _shrunk(network: Network, limits: Limits) -> _Graph | None:
     nodes, pairs, base = merged(network)
-    usages = [dict(usage) for usage, _ in limits]
-    costs, around = dict(enumerate(nodes)), {v: {} for v in range(len(nodes))}
-    graph = _Graph(costs, around, usages, [limit for _, limit in limits], list(range(len(limits))), base)
-    for (i, j), table in pairs.items():
-        graph.connect(i, j, table)
-    dirty = set(graph.costs)
-    while dirty:
-        _settle(graph)
-        dirty = _structure(graph, dirty)
-        dirty = {w for v in sorted(dirty) if v in graph.costs for w in _prune(graph, v)}
-        if any(len(cost) == 0 for cost in graph.costs.values()):
-            return None
-    _settle(graph)
-    return graph
+    pool = _pool(nodes, pairs, base, limits)
+    while not shrink(pool, ROUNDING):
+        pool = _grown(pool)
+    return _finished(pool)
 
 
-def _settle(graph: _Graph) -> None:
-    """Drops what a limit has in constants, and limits that nothing exceeds."""
-    tight = []
-    for usage, limit, row in zip(graph.usages, graph.limits, graph.rows, strict=True):
-        constant = [v for v, vector in usage.items() if np.ptp(vector) == 0]
-        limit -= math.fsum(float(usage.pop(v)[0]) for v in constant)
-        if math.fsum(float(vector.max()) for vector in usage.values()) > limit:
-            tight.append((usage, limit, row))
-    graph.usages, graph.limits, graph.rows = ([item[part] for item in tight] for part in range(3))
+def _pool(nodes: Sequence[np.ndarray], pairs: Pairs, base: float, limits: Limits) -> Pool:
+    """The problem in flat arrays."""
+    size, edges = np.array([len(cost) for cost in nodes], np.int64), len(pairs)
+    usages = [[(v, vector) for v, vector in usage.items()] for usage, _ in limits]
+    parts = [*nodes, *pairs.values(), *(vector for usage in usages for _, vector in usage)]
+    starts = np.concatenate([[0], np.cumsum([part.size for part in parts], dtype=np.int64)])
+    numbers = np.zeros(2 * int(starts[-1]) + 1)
+    numbers[: starts[-1]] = np.concatenate([part.ravel() for part in parts]) if parts else 0.0
+    usage = np.full((len(limits), len(size)), -1, np.int64)
+    where = iter(starts[len(nodes) + edges :].tolist())
+    for row, vectors in enumerate(usages):
+        for v, _ in vectors:
+            usage[row, v] = next(where)
+    ends = np.array(list(pairs), np.int64).reshape(-1, 2)
+    head, following, end = _lists(ends, len(size))
+    return Pool(
+        count=np.array([starts[-1], 0, 0, 0, len(size), edges], np.int64),
+        numbers=numbers,
+        integers=np.empty(int(size.sum()) + 1, np.int64),
+        log=np.empty((2 * len(size) + 2, FIELDS), np.int64),
+        size=size,
+        cost=starts[: len(nodes)].copy(),
+        base=np.array([base]),
+        head=head,
+        next=following,
+        end=end,
+        table=np.concatenate([starts[len(nodes) : len(nodes) + edges], np.zeros(SPARE, np.int64)]),
+        usage=usage,
+        limit=np.array([limit for _, limit in limits], float),
+        queue=np.arange(len(size)),
+        waits=np.ones(len(size), bool),
+        dirty=np.ones(len(size), bool),
+    )
 
 
-def _finished(graph: _Graph) -> Reduced | None:
-    """The graph as a network; None if that is infinite or a limit is out of reach."""
-    if not math.isfinite(graph.base):
+def _lists(ends: np.ndarray, variables: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The first half of every variable, the next one of every half (of spare edges: the next of these), and its end."""
+    edges = len(ends)
+    owner = ends.ravel()
+    head, following = np.full(variables, -1), np.full(2 * (edges + SPARE), -1)
+    order = np.lexsort((np.arange(2 * edges), owner))
+    same = owner[order[:-1]] == owner[order[1:]]
+    following[order[:-1][same]] = order[1:][same]
+    first = np.concatenate([[True], ~same]) if edges else np.zeros(0, bool)
+    head[owner[order[first]]] = order[first]
+    end = np.concatenate([ends[:, ::-1].ravel(), np.full(2 * SPARE, -1)])
+    return head, following, end
+
+
+def _grown(pool: Pool) -> Pool:
+    """The same with more room."""
+    doubled = lambda part: np.concatenate([part, np.zeros_like(part)])  # noqa: E731
+    return pool._replace(numbers=doubled(pool.numbers), integers=doubled(pool.integers), log=doubled(pool.log))
+
+
+def _finished(pool: Pool) -> Reduced | None:
+    """What is left as a network; None if that is infinite, has no choice, or a limit is out of reach."""
+    if pool.count[WAITING] or not math.isfinite(pool.base[0]):
         return None
-    for usage, limit in zip(graph.usages, graph.limits, strict=True):
-        if math.fsum(float(vector.min()) for vector in usage.values()) > limit + 1e-12 * abs(limit):
+    nodes = np.flatnonzero(pool.size)
+    number = np.full(len(pool.size), -1)
+    number[nodes] = np.arange(len(nodes))
+    part = lambda start, v: pool.numbers[start : start + pool.size[v]]  # noqa: E731
+    rows = np.flatnonzero(np.isfinite(pool.limit)).tolist()
+    limits = []
+    for row in rows:
+        held = np.flatnonzero((pool.usage[row] >= 0) & (pool.size > 0))
+        usage = {int(number[v]): part(pool.usage[row, v], v) for v in held}
+        if math.fsum(float(vector.min()) for vector in usage.values()) > _reach(pool.limit[row]):
             return None
-    nodes = tuple(sorted(graph.costs))
-    number = {v: position for position, v in enumerate(nodes)}
-    scopes: list[tuple[int, ...]] = [(), *((number[v],) for v in nodes)]
-    tables = [np.array(graph.base), *(graph.costs[v] for v in nodes)]
-    for v in nodes:
-        for w in sorted(w for w in graph.around[v] if w > v):
-            scopes.append((number[v], number[w]))
-            tables.append(graph.around[v][w])
-    network = Network(sizes=tuple(len(graph.costs[v]) for v in nodes), scopes=tuple(scopes), tables=tuple(tables))
-    usages = [{number[v]: vector for v, vector in usage.items()} for usage in graph.usages]
-    limits = tuple(zip(usages, graph.limits, strict=True))
-    return Reduced(network=network, limits=limits, rows=tuple(graph.rows), nodes=nodes, log=tuple(graph.log))
+        limits.append((usage, float(pool.limit[row])))
+    pairs = sorted(_edges(pool, number))
+    network = Network(
+        sizes=tuple(pool.size[nodes].tolist()),
+        scopes=((), *((v,) for v in range(len(nodes))), *(scope for scope, _ in pairs)),
+        tables=(pool.base[0], *(part(pool.cost[v], v) for v in nodes), *(_table(pool, half) for _, half in pairs)),
+    )
+    return Reduced(network=network, limits=tuple(limits), rows=tuple(rows), nodes=tuple(nodes.tolist()), pool=pool)
 
 
-def _structure(graph: _Graph, active: set[int]) -> set[int]:
-    """Removes variables and edges until none can be; returns what is to be pruned: all active ones that changed."""
-    dirty, waiting = set(active), sorted(active, reverse=True)
-    while waiting:
-        v = waiting.pop()
-        if v not in graph.costs:
-            continue
-        touched = _dissolve(graph, v) | _remove(graph, v)
-        dirty |= touched
-        waiting.extend(sorted(touched - set(waiting[-8:]), reverse=True))
-    return dirty
+def _reach(limit: float) -> float:
+    return limit + 1e-12 * abs(limit)
 
 
-def _remove(graph: _Graph, v: int) -> set[int]:
-    """Removes v if that costs nothing; returns the neighbours, whose tables changed."""
-    if len(graph.costs[v]) == 1:
-        return _fix(graph, v)
-    leader = next((w for w in sorted(graph.around[v]) if determines(graph.around[w][v])), None)
-    if leader is not None:
-        return _absorb(graph, leader, v)
-    if len(graph.around[v]) <= 2 and not graph.uses(v):
-        return _eliminate(graph, v)
-    return set()
+def _edges(pool: Pool, number: np.ndarray) -> list[tuple[tuple[int, int], int]]:
+    """The edges that are left, by what is left of variables, and the half of the variable that comes first."""
+    taken = np.ones(len(pool.table), bool)
+    edge = int(pool.count[FREE])
+    while edge >= 0:
+        taken[edge] = False
+        edge = int(pool.next[2 * edge])
+    edges = np.flatnonzero(taken)
+    rows, columns = number[pool.end[2 * edges + 1]], number[pool.end[2 * edges]]
+    halves = 2 * edges + (rows > columns)
+    both = zip(np.minimum(rows, columns).tolist(), np.maximum(rows, columns).tolist(), strict=True)
+    return list(zip(both, halves.tolist(), strict=True))
 
 
-def _fix(graph: _Graph, v: int) -> set[int]:
-    """Removes a variable with one value."""
-    graph.base += float(graph.costs[v][0])
-    for position, usage in enumerate(graph.usages):
-        graph.limits[position] -= float(usage.pop(v)[0]) if v in usage else 0.0
-    graph.log.append(_Answers(v, graph.costs.pop(v), ()))
-    tables = graph.disconnect(v)
-    for w, table in tables.items():
-        graph.costs[w] = graph.costs[w] + table[0]
-    return set(tables)
-
-
-def _absorb(graph: _Graph, leader: int, v: int) -> set[int]:
-    """Removes a variable that its neighbour determines; its other edges become edges of the leader."""
-    tables = graph.disconnect(v)
-    own = tables.pop(leader).T
-    partner = np.isfinite(own).argmax(axis=1)
-    graph.costs[leader] = graph.costs[leader] + own[np.arange(len(own)), partner] + graph.costs.pop(v)[partner]
-    for usage in graph.usages:
-        if v in usage:
-            usage[leader] = usage.get(leader, 0.0) + usage.pop(v)[partner]
-    for w, table in tables.items():
-        graph.connect(leader, w, table[partner])
-    graph.log.append(_Follows(v, leader, partner))
-    return {leader, *tables}
-
-
-def _eliminate(graph: _Graph, v: int) -> set[int]:
-    """Removes a variable with at most two neighbours: its best cost, for each pair of values of these."""
-    tables, cost = graph.disconnect(v), graph.costs.pop(v)
-    graph.log.append(_Answers(v, cost, tuple(tables.items())))
-    if len(tables) == 2:
-        (i, first), (j, second) = tables.items()
-        graph.connect(i, j, _product(first.T + cost, second))
-    elif tables:
-        ((i, table),) = tables.items()
-        graph.costs[i] = graph.costs[i] + (table.T + cost).min(axis=1)
-    else:
-        graph.base += float(cost.min())
-    return set(tables)
-
-
-def _product(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """The minimum over k of first[i, k] + second[k, j]."""
-    if first.size * second.shape[1] <= SMALL:
-        return min_plus(first, second)
-    (rows, i), (columns, j) = distinct(first), distinct(second.T)
-    return min_plus(first[rows], second[:, columns])[i][:, j]
-
-
-def _dissolve(graph: _Graph, v: int) -> set[int]:
-    """Removes the edges of v that are the sum of a row and a column; returns the neighbours that lost one."""
-    lost = {w: parts for w in graph.around[v] if (parts := _parts(graph.around[v][w])) is not None}
-    for w, (row, column) in lost.items():
-        del graph.around[v][w], graph.around[w][v]
-        graph.costs[v], graph.costs[w] = graph.costs[v] + row, graph.costs[w] + column
-    return set(lost)
-
-
-def _parts(table: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
-    """The row costs and column costs that add up to a table, if any do."""
-    return (table[:, 0], table[0] - table[0, 0]) if is_sum(table, ROUNDING) else None
-
-
-def _prune(graph: _Graph, v: int) -> set[int]:
-    """Drops values of v without finite cost or partner, and those that another replaces; returns who is touched."""
-    supported = np.isfinite(graph.costs[v])
-    for table in graph.around[v].values():
-        supported = supported & np.isfinite(table).any(axis=1)
-    values = np.flatnonzero(supported)
-    if len(values) > 1:
-        tables = [table[values] for table in graph.around[v].values()]
-        values = values[undominated(graph.costs[v][values], tables, [u[v][values] for u in graph.usages if v in u])]
-    if len(values) == len(supported):
-        return set()
-    graph.keep(v, values)
-    return {v, *graph.around[v]}
+def _table(pool: Pool, half: int) -> np.ndarray:
+    """The table of an edge, a row for each value of the variable of a half."""
+    rows, columns = pool.size[pool.end[half | 1]], pool.size[pool.end[half & -2]]
+    start = pool.table[half >> 1]
+    table = pool.numbers[start : start + rows * columns].reshape(rows, columns)
+    return table.T if half & 1 else table

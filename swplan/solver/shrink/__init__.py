@@ -1,0 +1,1 @@
+"""Exact reductions of a graph of costs, compiled: the kernels of reduction.py."""
