@@ -1,18 +1,59 @@
 """How a kernel is declared: a loop over arrays that numba compiles once and keeps on disk.
 
 For the solver. Kernels (https://numba.readthedocs.io) release the interpreter's lock, so that two of them run at once,
-and are loops without calls of numpy: those take most of the time of compiling. Only this package imports numba.
+and are loops with few calls of numpy: those take most of the time of compiling. Only this package imports numba.
+
+What is kept is found by a digest of all sources of the package: numba itself looks at the file of a kernel only, and
+would go on to use one that calls another that has changed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache
+from hashlib import sha256
+from pathlib import Path
 
+import numba
 from numba import njit
 
-compiled = njit(cache=True, nogil=True)
+
+def compiled(kernel: Callable) -> Callable:
+    """The kernel, compiled for the types of its arguments when it is first called with them."""
+    with _kept():
+        return njit(cache=True, nogil=True)(kernel)
 
 
-def compiled_for(signature: object) -> Callable:
+def compiled_for(signature: object) -> Callable[[Callable], Callable]:
     """The same for these types only, compiled when the module is imported: one kernel for all orders in memory."""
-    return njit(signature, cache=True, nogil=True)
+
+    def declare(kernel: Callable) -> Callable:
+        with _kept():
+            return njit(signature, cache=True, nogil=True)(kernel)
+
+    return declare
+
+
+@contextmanager
+def _kept() -> Iterator[None]:
+    """Has numba keep what it compiles in our folder, unless the user named one."""
+    named = numba.config.CACHE_DIR
+    numba.config.CACHE_DIR = named or str(_folder())
+    try:
+        yield
+    finally:
+        numba.config.CACHE_DIR = named
+
+
+@cache
+def _folder() -> Path:
+    """Beside the sources, or, where they are read-only, in the temporary folder of this user."""
+    here = Path(__file__).parent
+    sources = (path.read_bytes() for path in sorted(here.rglob("*.py")))
+    name = f"kernels-{sha256(b''.join(sources)).hexdigest()[:16]}"
+    if os.access(here, os.W_OK):
+        return here / "__pycache__" / name
+    return Path(tempfile.gettempdir()) / f"swplan-{os.getuid()}" / name

@@ -1,100 +1,138 @@
-"""Values that can go at no loss: those without a partner, and those that another replaces."""
+"""Values that can go at no loss: those without a partner, and those that another replaces.
+
+The inner loops are handed the numbers and where tables begin, not the whole pool: every call counts its arrays anew.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 
 from swplan.solver.compiled import compiled
-from swplan.solver.shrink.pool import INTEGERS, KEPT, lines, noted, steps, taken, touch
+from swplan.solver.shrink.pool import INTEGERS, KEPT, degree, noted, steps, taken, touch
+
+AT, HERE, THERE, OTHERS = range(4)
 
 
 @compiled
-def _least_excess(numbers, a, b, columns, across):
-    """By how much line a exceeds line b, at least; where it is infinite, it does."""
-    least = np.inf
-    for y in columns:
-        if numbers[a + y * across] < np.inf:
-            least = min(least, numbers[a + y * across] - numbers[b + y * across])
-    return least
+def _around(pool, v):
+    """For each edge of a variable where its table starts, the steps from value to value, and how many are there."""
+    edges = np.empty((degree(pool, v), 4), np.int64)
+    half = pool.head[v]
+    for edge in edges:
+        edge[HERE], edge[THERE] = steps(pool, half)
+        edge[AT], edge[OTHERS] = pool.table[half >> 1], pool.size[pool.end[half]]
+        half = pool.next[half]
+    return edges
 
 
 @compiled
-def _add_excess(pool, half, worse):
-    """Adds by how much value x costs more than value y over an edge, at least, to worse[x, y]."""
-    here, there = steps(pool, half)
-    at = pool.table[half >> 1]
-    (kind, first), (_, columns) = lines(pool, half ^ 1), lines(pool, half)
-    least = np.empty((len(first), len(first)))
-    for a in range(len(first)):
-        for b in range(len(first)):
-            start, other = at + first[a] * here, at + first[b] * here
-            least[a, b] = _least_excess(pool.numbers, start, other, columns, there)
-    for x in range(len(kind)):
-        for y in range(len(kind)):
-            worse[x, y] += least[kind[x], kind[y]]
+def _uses_of(pool, v):
+    """Where the usages of a variable start, in each row that knows it."""
+    return np.array([at for at in pool.usage[:, v] if at >= 0], np.int64)
 
 
 @compiled
-def _has_partner(pool, start, count, step):
-    for y in range(count):  # noqa: SIM110 (numba compiles no generators)
-        if pool.numbers[start + y * step] < np.inf:
+def _has_partner(numbers, start, count, step):
+    for other in range(count):  # noqa: SIM110 (numba compiles no generators)
+        if numbers[start + other * step] < np.inf:
             return True
     return False
 
 
 @compiled
-def _supported(pool, v, stays):
-    """Values with a finite cost and a partner in every neighbour."""
+def _support(numbers, cost, edges, stays):
+    """Ends values without a finite cost, or without a partner in some neighbour."""
     for x in range(len(stays)):
-        stays[x] = pool.numbers[pool.cost[v] + x] < np.inf
-    half = pool.head[v]
-    while half >= 0:
-        here, there = steps(pool, half)
-        for x in range(len(stays)):
-            if stays[x]:
-                stays[x] = _has_partner(pool, pool.table[half >> 1] + x * here, pool.size[pool.end[half]], there)
-        half = pool.next[half]
+        stays[x] = numbers[cost + x] < np.inf
+        for edge in edges:
+            start = edge[AT] + x * edge[HERE]
+            stays[x] = stays[x] and _has_partner(numbers, start, edge[OTHERS], edge[THERE])
 
 
 @compiled
-def _rule_out(usage, worse):
-    for x in range(len(worse)):
-        for y in range(len(worse)):
-            if usage[x] < usage[y]:
-                worse[x, y] = -np.inf
+def _favourites(numbers, cost, edges, columns):
+    """What a value costs at best, and by which values of the neighbours, edge by edge; `cost` is where its own is."""
+    best = numbers[cost]
+    for e in range(len(edges)):
+        start, step, column = edges[e, AT], edges[e, THERE], 0
+        for other in range(1, edges[e, OTHERS]):
+            if numbers[start + other * step] < numbers[start + column * step]:
+                column = other
+        columns[e] = column
+        best += numbers[start + column * step]
+    return best
 
 
 @compiled
-def _uses_less(pool, v, worse):
-    """Rules out that a value is replaced by one that uses more."""
-    for row in range(len(pool.limit)):
-        if pool.usage[row, v] >= 0:
-            _rule_out(pool.numbers[pool.usage[row, v] :], worse)
+def _cost_with(numbers, cost, y, edges, columns, most):
+    """What value y costs with these values of the neighbours, or something above `most`."""
+    total = numbers[cost + y]
+    for e in range(len(edges)):
+        if total > most:
+            break
+        total += numbers[edges[e, AT] + y * edges[e, HERE] + columns[e] * edges[e, THERE]]
+    return total
 
 
 @compiled
-def _end_replaced(stays, worse):
-    """Ends values, one after the other, that some other one replaces; of equal ones, the first stays."""
+def _uses_more(numbers, uses, y, x):
+    """Whether value y uses more of some row than x."""
+    for at in uses:  # noqa: SIM110 (numba compiles no generators)
+        if numbers[at + y] > numbers[at + x]:
+            return True
+    return False
+
+
+@compiled
+def _slack_left(numbers, x, y, others, step, column, slack):
+    """What is left of the slack where a neighbour chooses what suits y least; below zero: less than nothing.
+
+    Line x of the table exceeds line y by the slack with `column`; where it is infinite, it exceeds it by any amount.
+    """
+    least = numbers[x + column * step] - numbers[y + column * step]
+    for other in range(others):
+        excess = numbers[x + other * step] - numbers[y + other * step]
+        if excess < least and numbers[x + other * step] < np.inf:
+            slack -= least - excess
+            least = excess
+            if slack < 0:
+                break
+    return slack
+
+
+@compiled
+def _replaces(numbers, y, x, edges, columns, slack):
+    """Whether value y costs no more than x, whatever the neighbours choose; with `columns` it costs `slack` less."""
+    for e in range(len(edges)):
+        if slack < 0:
+            break
+        start, here, there = edges[e, AT], edges[e, HERE], edges[e, THERE]
+        slack = _slack_left(numbers, start + x * here, start + y * here, edges[e, OTHERS], there, columns[e], slack)
+    return slack >= 0
+
+
+@compiled
+def _is_replaced(numbers, cost, x, edges, uses, stays, columns):
+    """Whether another value that stays replaces x at no loss and no more usage."""
+    own = edges.copy()
+    own[:, AT] += x * own[:, HERE]
+    best = _favourites(numbers, cost + x, own, columns)
+    for y in range(len(stays)):
+        if x == y or not stays[y]:
+            continue
+        slack = best - _cost_with(numbers, cost, y, edges, columns, best)
+        if slack >= 0 and not _uses_more(numbers, uses, y, x) and _replaces(numbers, y, x, edges, columns, slack):
+            return True
+    return False
+
+
+@compiled
+def _end_replaced(numbers, cost, edges, uses, stays):
+    """Ends values, one after the other, that another replaces; of equal ones, the first stays."""
+    columns = np.empty(len(edges), np.int64)
     for x in range(len(stays) - 1, -1, -1):
-        for y in range(len(stays)):
-            if x != y and stays[x] and stays[y] and worse[x, y] >= 0:
-                stays[x] = False
-
-
-@compiled
-def _replaced(pool, v, stays):
-    """Ends values that another replaces at no loss, whatever the others do, and at no more usage."""
-    n, cost = len(stays), pool.cost[v]
-    worse = np.empty((n, n))
-    for x in range(n):
-        for y in range(n):
-            worse[x, y] = pool.numbers[cost + x] - pool.numbers[cost + y] if stays[x] and stays[y] else -np.inf
-    _uses_less(pool, v, worse)
-    half = pool.head[v]
-    while half >= 0:
-        _add_excess(pool, half, worse)
-        half = pool.next[half]
-    _end_replaced(stays, worse)
+        if stays[x] and _is_replaced(numbers, cost, x, edges, uses, stays, columns):
+            stays[x] = False
 
 
 @compiled
@@ -104,33 +142,36 @@ def _compact(numbers, at, kept):
 
 
 @compiled
-def _compact_table(pool, half, before, kept):
-    """Leaves a table only the lines of some values, which move to the front."""
-    at, others = pool.table[half >> 1], pool.size[pool.end[half]]
-    if half & 1:
-        for y in range(others):
-            for position in range(len(kept)):
-                pool.numbers[at + y * len(kept) + position] = pool.numbers[at + y * before + kept[position]]
-        return
+def _compact_columns(numbers, at, rows, before, kept):
+    for row in range(rows):
+        for position in range(len(kept)):
+            numbers[at + row * len(kept) + position] = numbers[at + row * before + kept[position]]
+
+
+@compiled
+def _compact_rows(numbers, at, columns, kept):
     for position in range(len(kept)):
-        for y in range(others):
-            pool.numbers[at + position * others + y] = pool.numbers[at + kept[position] * others + y]
+        for column in range(columns):
+            numbers[at + position * columns + column] = numbers[at + kept[position] * columns + column]
 
 
 @compiled
 def _keep(pool, v, stays):
-    """Leaves a variable only some values."""
+    """Leaves a variable only some values: in its tables, their lines move to the front."""
     kept = np.flatnonzero(stays)
     step = noted(pool, KEPT, v)
     step[2], step[3] = taken(pool, INTEGERS, len(kept)), len(kept)
     pool.integers[step[2] : step[2] + len(kept)] = kept
     _compact(pool.numbers, pool.cost[v], kept)
-    for row in range(len(pool.limit)):
-        if pool.usage[row, v] >= 0:
-            _compact(pool.numbers, pool.usage[row, v], kept)
+    for at in _uses_of(pool, v):
+        _compact(pool.numbers, at, kept)
     half = pool.head[v]
     while half >= 0:
-        _compact_table(pool, half, len(stays), kept)
+        at, others = pool.table[half >> 1], pool.size[pool.end[half]]
+        if half & 1:
+            _compact_columns(pool.numbers, at, others, len(stays), kept)
+        else:
+            _compact_rows(pool.numbers, at, others, kept)
         touch(pool, pool.end[half])
         half = pool.next[half]
     pool.size[v] = len(kept)
@@ -140,9 +181,9 @@ def _keep(pool, v, stays):
 @compiled
 def prune(pool, v):
     """Drops values without finite cost or partner, and those that another replaces."""
-    stays = np.ones(pool.size[v], np.bool_)
-    _supported(pool, v, stays)
+    stays, edges = np.ones(pool.size[v], np.bool_), _around(pool, v)
+    _support(pool.numbers, pool.cost[v], edges, stays)
     if stays.sum() > 1:
-        _replaced(pool, v, stays)
+        _end_replaced(pool.numbers, pool.cost[v], edges, _uses_of(pool, v), stays)
     if not stays.all():
         _keep(pool, v, stays)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from swplan.solver.compiled import compiled
-from swplan.solver.shrink.pool import WAITING, room
+from swplan.solver.shrink.pool import WAITING, degree, room, touch, uses
 from swplan.solver.shrink.prune import prune
 from swplan.solver.shrink.structure import structure
 
@@ -31,6 +31,15 @@ def _settle(pool):
 
 
 @compiled
+def _look_again(pool):
+    """Has variables looked at that were too large to be minimised out before values fell."""
+    for v in range(len(pool.size)):
+        if pool.size[v] > 0 and not pool.dirty[v] and degree(pool, v) == 2 and not uses(pool, v):
+            touch(pool, v)
+            pool.dirty[v] = False
+
+
+@compiled
 def shrink(pool, rounding):
     """Reduces until nothing changes, or a variable has no value left; whether there was room."""
     while True:
@@ -46,6 +55,7 @@ def shrink(pool, rounding):
             prune(pool, v)
             if pool.size[v] == 0:
                 return True
+        _look_again(pool)
         if pool.count[WAITING] == 0:
             _settle(pool)
             return True

@@ -24,6 +24,9 @@ from swplan.solver.shrink.pool import (
     uses,
 )
 
+SMALL = 1 << 15
+"""Sums of two tables and costs that are made at once."""
+
 
 @compiled
 def _is_sum(pool, half, rounding):
@@ -257,6 +260,15 @@ def _eliminate(pool, v):
 
 
 @compiled
+def _is_small(pool, v):
+    """Whether a variable with at most two neighbours may be minimised out before its values are pruned."""
+    entries, half = pool.size[v], pool.head[v]
+    while half >= 0:
+        entries, half = entries * pool.size[pool.end[half]], pool.next[half]
+    return entries <= SMALL
+
+
+@compiled
 def _remove(pool, v):
     """Removes a variable if that costs nothing."""
     if pool.size[v] == 1:
@@ -265,7 +277,7 @@ def _remove(pool, v):
     half = _leading(pool, v)
     if half >= 0:
         _absorb(pool, half)
-    elif degree(pool, v) <= 2 and not uses(pool, v):
+    elif degree(pool, v) <= 2 and not uses(pool, v) and (_is_small(pool, v) or not pool.dirty[v]):
         _eliminate(pool, v)
 
 
