@@ -3,7 +3,8 @@
 The program as written comes first. If its best plan costs no more than it would with all the memory there could be,
 nothing is gained by saving memory, and that is the answer. Else more and more micro-batches are tried on the most
 promising meshes, each with nothing computed again, then all, then what lies between if all fits; each is searched only
-as far as it could beat the best so far. It ends where memory does not bind, or more micro-batches no longer help.
+as far as it could beat the best so far. It ends where memory does not bind, or where so many micro-batches cost more
+than the best so far even if memory were no limit. If that leaves much open, it is done again with more mesh axes.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 
 import numpy as np
 
@@ -25,6 +27,8 @@ from swplan.search.variants import AS_WRITTEN, Level, Variant, levels, micro_bat
 
 PROMISING = 4
 """Meshes on which variants are tried."""
+OPEN = 0.3
+"""Gap beyond which meshes of more than two axes are looked at, unless they were asked for."""
 MOST_PARTS = 256
 """Micro-batches at most."""
 RECOMPUTE = ("auto", "nothing", "everything")
@@ -92,13 +96,18 @@ def explore(
       recompute: one of `RECOMPUTE`.
     """
     deadline = time.monotonic() + time_limit_s if time_limit_s is not None else None
-    options = {"max_axes": max_axes, "meshes": meshes, "deadline": deadline, "progress": progress, "thorough": thorough}
-    first = hunt(written, pins=pins(written) if pins else None, **options)
-    state = _Exploration(written=written, make=make, pins=pins, options=options, first=first, parts=parts)
-    if parts in (None, 1) and recompute in ("auto", "nothing"):
-        state.take(AS_WRITTEN, written, first)
-    if state.best_s > (1 + ENOUGH) * first.floor_s:
-        state.over(_chosen(levels(written.graph, _seconds(written), kept), recompute))
+    state = _Exploration(
+        written=written,
+        make=make,
+        pins=pins,
+        options={"meshes": meshes, "deadline": deadline, "progress": progress, "thorough": thorough},
+        levels=cache(lambda: _chosen(levels(written.graph, _seconds(written), kept), recompute)),
+        parts=parts,
+        as_written=parts in (None, 1) and recompute in ("auto", "nothing"),
+    )
+    for axes in (max_axes,) if thorough else range(min(2, max_axes), max_axes + 1):
+        if state.best is None or state.best_s > (1 + OPEN) * state.bound_s:
+            state.run(axes)
     return state.outcome()
 
 
@@ -126,13 +135,29 @@ class _Exploration:
     make: Make
     pins: PinsOf | None
     options: dict
-    first: Hunt
+    levels: Callable[[], Sequence[Level]]
     parts: int | None
+    as_written: bool
+    first: Hunt | None = None
     best: tuple[Variant, Subject, Found] | None = None
     bound_s: float = np.inf
     points: list[Point] = field(default_factory=list)
     tried: dict[Variant, float] = field(default_factory=dict)
+    floors: dict[Variant, float] = field(default_factory=dict)
     free: dict[Variant, bool] = field(default_factory=dict)
+
+    def run(self, axes: int) -> None:
+        """Searches the program as written and its variants on meshes of so many axes."""
+        self.bound_s = np.inf
+        self.floors.clear()
+        self.options["max_axes"] = axes
+        pins = self.pins(self.written) if self.pins else None
+        self.first = hunt(self.written, pins=pins, worst_s=self.best_s, **self.options)
+        if self.as_written:
+            self.take(AS_WRITTEN, self.written, self.first)
+        if self.best_s > (1 + ENOUGH) * self.first.floor_s:
+            self.over()
+        self.bound_s = min(self.bound_s, self.best_s)
 
     @property
     def best_s(self) -> float:
@@ -141,7 +166,8 @@ class _Exploration:
     def take(self, variant: Variant, prepared: Subject, state: Hunt) -> None:
         """Takes in what a search found."""
         found = state.found()
-        self.tried[variant] = state.least_bytes
+        self.tried[variant] = min(state.least_bytes, self.tried.get(variant, np.inf))
+        self.floors[variant] = state.floor_s
         self.free[variant] = found is not None and found.best.cost_s <= (1 + ENOUGH) * state.floor_s
         self.bound_s = min(self.bound_s, found.bound_s if found is not None else max(state.bound, state.floor_s))
         if found is None:
@@ -152,26 +178,23 @@ class _Exploration:
         if found.best.cost_s < self.best_s:
             self.best = (variant, prepared, found)
 
-    def over(self, found: Sequence[Level]) -> None:
+    def over(self) -> None:
         """Tries more and more micro-batches, each with as little computed again as fits."""
         for parts in self.counts():
-            before = self.best_s
-            if not self.over_levels(parts, found) or self._late():
-                break
-            if before < np.inf and self.best_s >= before:
+            if not self.over_levels(parts) or self._late():
                 break
         self.bound_s = min(self.bound_s, self.first.floor_s)
 
-    def over_levels(self, parts: int, found: Sequence[Level]) -> bool:
+    def over_levels(self, parts: int) -> bool:
         """Tries the levels of one number of micro-batches; whether more micro-batches may cost less.
 
-        They do not if memory does not bind with these, and nothing is computed again. Of the levels the last comes
-        first: if it does not fit, none does.
+        They do not if memory does not bind with these and nothing is computed again, or if these cost too much in any
+        case. Of the levels the last comes first: if it does not fit, none does.
         """
-        plain, *others = found
+        plain, *others = self.levels()
         if not self.attempt(_variant(parts, plain)):
             return False
-        if self.is_free(_variant(parts, plain)):
+        if self.is_free(_variant(parts, plain)) or self.floors[_variant(parts, plain)] >= self.best_s:
             return False
         for level in [*others[-1:], *others[:-1]]:
             if self.first.floor_s + level.again_s / self.written.cluster.devices >= self.best_s or self._late():
@@ -196,9 +219,9 @@ class _Exploration:
 
     def attempt(self, variant: Variant) -> bool:
         """Searches one variant on the most promising meshes; whether there is such a program."""
-        graph = self.make(variant) if variant not in self.tried else None
+        graph = self.make(variant) if variant not in self.floors else None
         if graph is None:
-            return variant in self.tried
+            return variant in self.floors
         prepared = subject(graph, self.written.cluster, self.written.xla)
         meshes = sorted(self.first.floors, key=lambda mesh: (self.first.floors[mesh], mesh.sizes, mesh.order))
         options = self.options | {"meshes": meshes[:PROMISING], "worst_s": self.best_s}

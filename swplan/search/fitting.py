@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from swplan.ir.device import DeviceProgram
 from swplan.passes.memory import MemoryReport
 from swplan.passes.partition import partition
@@ -49,7 +51,9 @@ class _Attempt:
     failures: int = 0
 
 
-def fitting(subject: Subject, candidates: Sequence[Candidate], bound_s: float, meshes: int) -> Found | None:
+def fitting(
+    subject: Subject, candidates: Sequence[Candidate], bound_s: float, meshes: int, worst_s: float = np.inf
+) -> Found | None:
     """The cheapest candidate that fits, or None.
 
     Args:
@@ -57,6 +61,7 @@ def fitting(subject: Subject, candidates: Sequence[Candidate], bound_s: float, m
       candidates: the best of each mesh, as estimated.
       bound_s: of the search.
       meshes: how many it looked at.
+      worst_s: the cost of a plan that is known already: what costs more is not looked for.
     """
     waiting = [_Attempt(candidate, float(subject.cluster.memory_bytes)) for candidate in candidates]
     while waiting:
@@ -69,7 +74,7 @@ def fitting(subject: Subject, candidates: Sequence[Candidate], bound_s: float, m
             others = tuple(one.candidate for one in sorted(waiting, key=lambda one: one.candidate.cost_s))
             bound_s = min(bound_s, best.cost_s)
             return Found(best=best, program=program, memory=memory, runners_up=others, bound_s=bound_s, meshes=meshes)
-        again = _tightened(subject, attempt, memory.peak_bytes)
+        again = _tightened(subject, attempt, memory.peak_bytes, worst_s)
         waiting += [] if again is None else [again]
     return None
 
@@ -81,7 +86,7 @@ def _next(waiting: Sequence[_Attempt]) -> _Attempt:
     return max(near, key=lambda one: (one.failures, -one.candidate.cost_s))
 
 
-def _tightened(subject: Subject, attempt: _Attempt, peak_bytes: int) -> _Attempt | None:
+def _tightened(subject: Subject, attempt: _Attempt, peak_bytes: int, worst_s: float) -> _Attempt | None:
     """The best plan on the same mesh within as much less memory as it was too large, if there is one."""
     if attempt.failures + 1 == TIGHTENINGS:
         return None
@@ -89,7 +94,7 @@ def _tightened(subject: Subject, attempt: _Attempt, peak_bytes: int) -> _Attempt
     limit = estimate * subject.cluster.memory_bytes / peak_bytes
     bound = attempt.candidate.bound
     area = space(subject.folded, pricer_on(subject, attempt.candidate.placement), bound.options)
-    solution, stated = solve_space(subject, area, limit)
+    solution, stated = solve_space(subject, area, limit, worst_s=worst_s)
     if solution.choice is None:
         return None
     return _Attempt(candidate_of(area, solution, stated, bound), limit, attempt.failures + 1)

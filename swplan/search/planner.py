@@ -126,7 +126,7 @@ class Hunt:
     def found(self) -> Found | None:
         """The cheapest candidate of which the finished program fits."""
         candidates = sorted(self.candidates, key=lambda c: c.cost_s)
-        return fitting(self.subject, candidates, self.bound, len(self.seen))
+        return fitting(self.subject, candidates, self.bound, len(self.seen), self.worst_s)
 
     def over(self, meshes: Sequence[Placement], most: int | None = None) -> None:
         """Looks at meshes, the most promising first, and at no more than `most` of those that could fit."""
