@@ -94,6 +94,7 @@ class _Loop:
                 self.postpone(op)
             else:
                 self.inside.append((op, parts))
+                self.time.inner.update(op.results)
 
     def postpone(self, op: Op) -> None:
         """Leaves an op until after the loop."""
@@ -130,7 +131,10 @@ class _Loop:
         """The whole program: what the loop needs, the loop, and the rest."""
         body_ops = [op for _, parts in self.inside for op in parts]
         wanted = {v for op in self.after for v in reads(op)} | set(self.graph.top.outputs)
-        leaving = [v for op, _ in self.inside for v in op.results if v in wanted and self.time.of(v) != REPLICATED]
+        leaving = [v for op, _ in self.inside for v in op.results if v in wanted]
+        whole = next((v for v in leaving if self.time.of(v) == REPLICATED), None)
+        if whole is not None:
+            raise NotInParts(f"{self.graph.avals[whole]}, which depends on no micro-batch, leaves the loop over them")
         sums = [v for v in leaving if self.time.of(v) == SUM]
         stacks = [v for v in leaving if self.time.of(v) >= 0]
         writer = _Writer(time=self.time, maker=self.maker, constants=dict(self.graph.constants))

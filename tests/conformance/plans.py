@@ -18,7 +18,7 @@ from swplan.runtime.build import build, place
 from swplan.runtime.mesh import device_mesh
 from swplan.runtime.trace import trace
 from swplan.search.decisions import decision_graph
-from swplan.search.space import domain
+from swplan.search.frame import domain
 
 from .programs import Program
 
