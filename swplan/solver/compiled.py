@@ -24,17 +24,13 @@ from numba import njit
 def compiled(kernel: Callable) -> Callable:
     """The kernel, compiled for the types of its arguments when it is first called with them."""
     with _kept():
-        return njit(cache=True, nogil=True)(kernel)
+        return njit(cache=True, nogil=True, no_cfunc_wrapper=True)(kernel)
 
 
-def compiled_for(signature: object) -> Callable[[Callable], Callable]:
-    """The same for these types only, compiled when the module is imported: one kernel for all orders in memory."""
-
-    def declare(kernel: Callable) -> Callable:
-        with _kept():
-            return njit(signature, cache=True, nogil=True)(kernel)
-
-    return declare
+def inner(kernel: Callable) -> Callable:
+    """The same for a kernel that only other kernels call: a way in from Python would take as long to compile again."""
+    with _kept():
+        return njit(cache=True, nogil=True, no_cfunc_wrapper=True, no_cpython_wrapper=True)(kernel)
 
 
 @contextmanager

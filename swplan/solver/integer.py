@@ -1,11 +1,10 @@
-"""What elimination cannot hold: fewer strategies by dominance, then an integer program for HiGHS.
+"""What elimination cannot hold: an integer program for HiGHS.
 
 For the solver. Works on networks of tables over at most two variables, and rows of (usage by variable, limit).
 
-Sources. Dominance: R. Goldstein, Efficient rotamer elimination applied to protein side-chains, Biophysical Journal 66
-(1994), doi:10.1016/S0006-3495(94)80923-3. The program: a variable for each value and for each pair of values of an
-edge, which must agree (the local polytope: M. Wainwright and M. Jordan, Graphical models, exponential families, and
-variational inference, 2008, doi:10.1561/2200000001, section 4). Values with equal rows of a matrix share variables.
+The program has a variable for each value and for each pair of values of an edge, which must agree (the local polytope:
+M. Wainwright and M. Jordan, Graphical models, exponential families, and variational inference, 2008,
+doi:10.1561/2200000001, section 4). Values with equal rows of a matrix share variables.
 """
 
 from __future__ import annotations
@@ -21,8 +20,7 @@ from highspy._core import _Highs  # its public subclass prints a banner before o
 from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import connected_components
 
-from swplan.solver.elimination import Network, Pairs, distinct, evaluate, merged
-from swplan.solver.tables import add_excess, lasting
+from swplan.solver.elimination import Network, Pairs, evaluate, merged
 
 Usage = Mapping[int, np.ndarray]
 Limits = Sequence[tuple[Usage, float]]
@@ -31,29 +29,6 @@ SWEEPS = 20
 SCALE = 1000.0  # what the objective of the program is worth at the incumbent
 RELATIVE_GAP = 1e-9
 TOLERANCE = 1e-9
-DENSE = 1 << 15  # comparisons with fewer entries are made at once, without looking for equal rows first
-
-
-def undominated(cost: np.ndarray, tables: Sequence[np.ndarray], used: Sequence[np.ndarray]) -> np.ndarray:
-    """The values that no other replaces at no loss, whatever the others do, and at no more usage."""
-    worse = cost[:, None] - cost[None, :]
-    for usage in used:
-        worse[usage[:, None] < usage[None, :]] = -np.inf
-    for table in tables:
-        _add_excess(worse, table)
-    np.fill_diagonal(worse, -np.inf)
-    return np.flatnonzero(lasting(worse))
-
-
-def _add_excess(worse: np.ndarray, table: np.ndarray) -> None:
-    """Adds by how much row i exceeds row j, at least; where row i is infinite, it does."""
-    if table.shape[0] * table.size <= DENSE:
-        add_excess(worse, table)
-        return
-    (rows, kind), (columns, _) = distinct(table), distinct(table.T)
-    least = np.zeros((len(rows), len(rows)))
-    add_excess(least, np.ascontiguousarray(table[np.ix_(rows, columns)]))
-    worse += least[kind][:, kind]
 
 
 @dataclass(slots=True)

@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from swplan.solver.compiled import compiled
+from swplan.solver.compiled import compiled, inner
 from swplan.solver.elimination import Network, distinct, merged
 from swplan.solver.integer import Limits
 
@@ -53,7 +53,7 @@ class Arcs(NamedTuple):
     kind: np.ndarray
 
 
-@compiled
+@inner
 def _gather(arcs, cost, messages, v, held):
     """The costs of a variable and all messages to it; returns the least."""
     first, size = arcs.first[v], arcs.first[v + 1] - arcs.first[v]
@@ -68,7 +68,7 @@ def _gather(arcs, cost, messages, v, held):
     return lowest
 
 
-@compiled
+@inner
 def _send(arcs, messages, arc, held, size, share, near, far):
     """Sends a message: for each value there the least over the values here."""
     twin = arcs.twin[arc]

@@ -150,8 +150,25 @@ def test_a_variable_that_its_neighbour_determines_is_absorbed():
 
 
 def test_of_equal_values_the_first_stays():
-    assert list(integer.undominated(np.array([2.0, 1.0, 1.0, 3.0]), [], [])) == [1]
+    """Where a row knows both, a reduction does not simply take the cheapest."""
+    same = np.array([5.0, 5.0, 5.0])
+    table = np.tile([[0.0, 3.0]], (3, 1)) + np.array([[1.0], [0.0], [0.0]])
+    more = np.array([[0.0, 1.0], [1.0, 0.0]])
+    problem = Problem(
+        costs=(np.zeros(3), np.zeros(2), np.zeros(2)),
+        edges=((0, 1, table), (1, 2, more)),
+        rows=(Row(usage={0: same, 1: np.array([0.0, 1.0]), 2: np.array([1.0, 0.0])}, limit=5.5),),
+    )
+    small = reduction.reduced(solving._network(problem), limits(problem))
+    assert small.restore([0] * len(small.nodes))[0] == 1
 
 
 def test_values_that_use_less_are_kept():
-    assert list(integer.undominated(np.array([1.0, 2.0, 3.0]), [], [np.array([5.0, 4.0, 4.0])])) == [0, 1]
+    """A cheaper value replaces one that uses as much, not one that uses less."""
+    problem = Problem(
+        costs=(np.array([1.0, 20.0, 30.0]), np.zeros(2)),
+        edges=((0, 1, np.array([[0.0, 1.0], [1.0, 0.0], [1.0, 0.0]])),),
+        rows=(Row(usage={0: np.array([5.0, 4.0, 4.0]), 1: np.array([0.0, 1.0])}, limit=5.5),),
+    )
+    small = reduction.reduced(solving._network(problem), limits(problem))
+    assert [small.restore([x, 0])[0] for x in range(small.network.sizes[0])] == [0, 1]

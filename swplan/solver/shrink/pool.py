@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from swplan.solver.compiled import compiled
+from swplan.solver.compiled import compiled, inner
 
 KEPT, FOLLOWS, ANSWERS = 0, 1, 2
 FIELDS = 12
@@ -56,7 +56,7 @@ class Pool(NamedTuple):
     dirty: np.ndarray
 
 
-@compiled
+@inner
 def steps(pool, half):
     """From one value to the next, of the variable of a half and of the other one."""
     if half & 1:
@@ -64,7 +64,7 @@ def steps(pool, half):
     return pool.size[pool.end[half]], 1
 
 
-@compiled
+@inner
 def taken(pool, which, count):
     """Takes so much of a pool; returns where it starts."""
     start = pool.count[which]
@@ -72,7 +72,7 @@ def taken(pool, which, count):
     return start
 
 
-@compiled
+@inner
 def noted(pool, kind, v):
     """The next step of the log."""
     step = pool.log[taken(pool, STEPS, 1)]
@@ -80,7 +80,7 @@ def noted(pool, kind, v):
     return step
 
 
-@compiled
+@inner
 def touch(pool, v):
     """Has a variable looked at again."""
     pool.dirty[v] = True
@@ -90,7 +90,7 @@ def touch(pool, v):
         pool.count[WAITING] += 1
 
 
-@compiled
+@inner
 def _unlink(pool, v, half):
     """Takes a half out of the list of its variable."""
     if pool.head[v] == half:
@@ -102,7 +102,7 @@ def _unlink(pool, v, half):
     pool.next[before] = pool.next[half]
 
 
-@compiled
+@inner
 def disconnect(pool, half):
     """Takes an edge out."""
     edge = half >> 1
@@ -112,7 +112,7 @@ def disconnect(pool, half):
     pool.count[FREE] = edge
 
 
-@compiled
+@inner
 def _between(pool, v, w):
     """The half of v of its edge to w; -1: there is none."""
     half = pool.head[v]
@@ -121,7 +121,7 @@ def _between(pool, v, w):
     return half
 
 
-@compiled
+@inner
 def connected(pool, v, w):
     """The half of v of its edge to w, which is made if there is none, with a table of zeros."""
     half = _between(pool, v, w)
@@ -139,7 +139,7 @@ def connected(pool, v, w):
     return half
 
 
-@compiled
+@inner
 def degree(pool, v):
     """How many neighbours a variable has."""
     count, half = 0, pool.head[v]
@@ -148,7 +148,7 @@ def degree(pool, v):
     return count
 
 
-@compiled
+@inner
 def uses(pool, v):
     """Whether any row knows a variable."""
     for row in range(len(pool.limit)):  # noqa: SIM110 (numba compiles no generators)
@@ -157,7 +157,7 @@ def uses(pool, v):
     return False
 
 
-@compiled
+@inner
 def room(pool, v):
     """Whether what may happen to a variable, or be handed on by it, finds room."""
     most, here, there = 0, pool.size[v], 0
@@ -172,7 +172,7 @@ def room(pool, v):
     )
 
 
-@compiled
+@inner
 def _equal(numbers, a, b, m, across):
     for y in range(m):  # noqa: SIM110 (numba compiles no generators)
         if numbers[a + y * across] != numbers[b + y * across]:
@@ -180,7 +180,7 @@ def _equal(numbers, a, b, m, across):
     return True
 
 
-@compiled
+@inner
 def _kinds(numbers, at, n, step, m, across, kind, first):
     """The kind of each of n lines of m numbers, equal lines being of one kind; returns how many kinds there are."""
     count = 0
@@ -196,7 +196,7 @@ def _kinds(numbers, at, n, step, m, across, kind, first):
     return count
 
 
-@compiled
+@inner
 def lines(pool, half):
     """Kinds of the values at the other end of a half, and the first value of each."""
     here, there = steps(pool, half)
@@ -206,7 +206,7 @@ def lines(pool, half):
     return kind, first[:count]
 
 
-@compiled
+@inner
 def _answered(step, numbers, choice):
     """The best value of a variable given its neighbours, the first of equal ones."""
     best, least = 0, np.inf

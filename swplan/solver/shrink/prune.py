@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from swplan.solver.compiled import compiled
+from swplan.solver.compiled import inner
 from swplan.solver.shrink.pool import INTEGERS, KEPT, degree, noted, steps, taken, touch
 
 AT, HERE, THERE, OTHERS = range(4)
 
 
-@compiled
+@inner
 def _around(pool, v):
     """For each edge of a variable where its table starts, the steps from value to value, and how many are there."""
     edges = np.empty((degree(pool, v), 4), np.int64)
@@ -25,13 +25,13 @@ def _around(pool, v):
     return edges
 
 
-@compiled
+@inner
 def _uses_of(pool, v):
     """Where the usages of a variable start, in each row that knows it."""
     return np.array([at for at in pool.usage[:, v] if at >= 0], np.int64)
 
 
-@compiled
+@inner
 def _has_partner(numbers, start, count, step):
     for other in range(count):  # noqa: SIM110 (numba compiles no generators)
         if numbers[start + other * step] < np.inf:
@@ -39,7 +39,7 @@ def _has_partner(numbers, start, count, step):
     return False
 
 
-@compiled
+@inner
 def _support(numbers, cost, edges, stays):
     """Ends values without a finite cost, or without a partner in some neighbour."""
     for x in range(len(stays)):
@@ -49,7 +49,7 @@ def _support(numbers, cost, edges, stays):
             stays[x] = stays[x] and _has_partner(numbers, start, edge[OTHERS], edge[THERE])
 
 
-@compiled
+@inner
 def _favourites(numbers, cost, edges, columns):
     """What a value costs at best, and by which values of the neighbours, edge by edge; `cost` is where its own is."""
     best = numbers[cost]
@@ -63,7 +63,7 @@ def _favourites(numbers, cost, edges, columns):
     return best
 
 
-@compiled
+@inner
 def _cost_with(numbers, cost, y, edges, columns, most):
     """What value y costs with these values of the neighbours, or something above `most`."""
     total = numbers[cost + y]
@@ -74,7 +74,7 @@ def _cost_with(numbers, cost, y, edges, columns, most):
     return total
 
 
-@compiled
+@inner
 def _uses_more(numbers, uses, y, x):
     """Whether value y uses more of some row than x."""
     for at in uses:  # noqa: SIM110 (numba compiles no generators)
@@ -83,7 +83,7 @@ def _uses_more(numbers, uses, y, x):
     return False
 
 
-@compiled
+@inner
 def _slack_left(numbers, x, y, others, step, column, slack):
     """What is left of the slack where a neighbour chooses what suits y least; below zero: less than nothing.
 
@@ -100,7 +100,7 @@ def _slack_left(numbers, x, y, others, step, column, slack):
     return slack
 
 
-@compiled
+@inner
 def _replaces(numbers, y, x, edges, columns, slack):
     """Whether value y costs no more than x, whatever the neighbours choose; with `columns` it costs `slack` less."""
     for e in range(len(edges)):
@@ -111,7 +111,7 @@ def _replaces(numbers, y, x, edges, columns, slack):
     return slack >= 0
 
 
-@compiled
+@inner
 def _is_replaced(numbers, cost, x, edges, uses, stays, columns):
     """Whether another value that stays replaces x at no loss and no more usage."""
     own = edges.copy()
@@ -126,7 +126,7 @@ def _is_replaced(numbers, cost, x, edges, uses, stays, columns):
     return False
 
 
-@compiled
+@inner
 def _end_replaced(numbers, cost, edges, uses, stays):
     """Ends values, one after the other, that another replaces; of equal ones, the first stays."""
     columns = np.empty(len(edges), np.int64)
@@ -135,27 +135,27 @@ def _end_replaced(numbers, cost, edges, uses, stays):
             stays[x] = False
 
 
-@compiled
+@inner
 def _compact(numbers, at, kept):
     for position in range(len(kept)):
         numbers[at + position] = numbers[at + kept[position]]
 
 
-@compiled
+@inner
 def _compact_columns(numbers, at, rows, before, kept):
     for row in range(rows):
         for position in range(len(kept)):
             numbers[at + row * len(kept) + position] = numbers[at + row * before + kept[position]]
 
 
-@compiled
+@inner
 def _compact_rows(numbers, at, columns, kept):
     for position in range(len(kept)):
         for column in range(columns):
             numbers[at + position * columns + column] = numbers[at + kept[position] * columns + column]
 
 
-@compiled
+@inner
 def _keep(pool, v, stays):
     """Leaves a variable only some values: in its tables, their lines move to the front."""
     kept = np.flatnonzero(stays)
@@ -178,7 +178,7 @@ def _keep(pool, v, stays):
     touch(pool, v)
 
 
-@compiled
+@inner
 def prune(pool, v):
     """Drops values without finite cost or partner, and those that another replaces."""
     stays, edges = np.ones(pool.size[v], np.bool_), _around(pool, v)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from swplan.solver.compiled import compiled
+from swplan.solver.compiled import compiled, inner
 from swplan.solver.shrink.pool import WAITING, degree, room, touch, uses
 from swplan.solver.shrink.prune import prune
 from swplan.solver.shrink.structure import structure
 
 
-@compiled
+@inner
 def _settle(pool):
     """Drops what a row has in constants, and rows that nothing exceeds."""
     for row in range(len(pool.limit)):
@@ -30,7 +30,7 @@ def _settle(pool):
             pool.usage[row, :] = -1
 
 
-@compiled
+@inner
 def _look_again(pool):
     """Has variables looked at that were too large to be minimised out before values fell."""
     for v in range(len(pool.size)):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from swplan.solver.compiled import compiled
+from swplan.solver.compiled import inner
 from swplan.solver.shrink.pool import (
     ANSWERS,
     BEGIN,
@@ -28,7 +28,7 @@ SMALL = 1 << 15
 """Sums of two tables and costs that are made at once."""
 
 
-@compiled
+@inner
 def _is_sum(pool, half, rounding):
     """Whether a finite table is the sum of a row and a column, but for rounding."""
     at, numbers = pool.table[half >> 1], pool.numbers
@@ -45,7 +45,7 @@ def _is_sum(pool, half, rounding):
     return error <= rounding * largest < np.inf
 
 
-@compiled
+@inner
 def _dissolve(pool, v, rounding):
     """Removes the edges of a variable that are sums of a row and a column."""
     half = pool.head[v]
@@ -64,7 +64,7 @@ def _dissolve(pool, v, rounding):
         half = after
 
 
-@compiled
+@inner
 def _allows_one(pool, half):
     """Whether each value of the variable of a half allows at most one of the other."""
     here, there = steps(pool, half)
@@ -78,7 +78,7 @@ def _allows_one(pool, half):
     return True
 
 
-@compiled
+@inner
 def _leading(pool, v):
     """The half of the neighbour with the lowest number that determines a variable; -1: none does."""
     found, half = -1, pool.head[v]
@@ -89,7 +89,7 @@ def _leading(pool, v):
     return found
 
 
-@compiled
+@inner
 def _answer(pool, v):
     """Notes that a variable takes its best value given its neighbours, of which there are at most two."""
     step = noted(pool, ANSWERS, v)
@@ -101,7 +101,7 @@ def _answer(pool, v):
         half, field = pool.next[half], field + 4
 
 
-@compiled
+@inner
 def _fix(pool, v):
     """Removes a variable with one value."""
     step = noted(pool, ANSWERS, v)
@@ -120,7 +120,7 @@ def _fix(pool, v):
     pool.size[v] = 0
 
 
-@compiled
+@inner
 def _partners(pool, half, start):
     """For each value of the variable of a half the one that it allows of the other."""
     here, there = steps(pool, half)
@@ -132,7 +132,7 @@ def _partners(pool, half, start):
                 pool.integers[start + x] = y
 
 
-@compiled
+@inner
 def _join_usage(pool, leader, v, partner):
     for row in range(len(pool.limit)):
         theirs, ours = pool.usage[row, v], pool.usage[row, leader]
@@ -145,7 +145,7 @@ def _join_usage(pool, leader, v, partner):
             pool.numbers[ours + x] += pool.numbers[theirs + pool.integers[partner + x]]
 
 
-@compiled
+@inner
 def _inherit(pool, leader, half, partner):
     """Adds the table of a half to the edge that the leader has with the other end."""
     w, at = pool.end[half], pool.table[half >> 1]
@@ -159,7 +159,7 @@ def _inherit(pool, leader, half, partner):
             pool.numbers[to + x * step + y * across] += pool.numbers[row + y * there]
 
 
-@compiled
+@inner
 def _absorb(pool, half):
     """Removes the variable at the other end of a half, which that of the half determines."""
     leader, v, at = pool.end[half ^ 1], pool.end[half], pool.table[half >> 1]
@@ -182,7 +182,7 @@ def _absorb(pool, half):
     touch(pool, leader)
 
 
-@compiled
+@inner
 def _best_given(pool, v, half):
     """Adds to the costs of the only neighbour what a variable costs at best, for each of its values."""
     w, at = pool.end[half], pool.table[half >> 1]
@@ -194,7 +194,7 @@ def _best_given(pool, v, half):
         pool.numbers[pool.cost[w] + y] += least
 
 
-@compiled
+@inner
 def _row_into(pool, row, half, value, costs):
     """Writes what the values of the variable of a half cost with a value of the other end; `costs` of them included."""
     here, there = steps(pool, half)
@@ -203,7 +203,7 @@ def _row_into(pool, row, half, value, costs):
         row[x] = pool.numbers[at + x * here] + costs[x]
 
 
-@compiled
+@inner
 def _least_sum(a, b):
     least = np.inf
     for x in range(len(a)):
@@ -211,7 +211,7 @@ def _least_sum(a, b):
     return least
 
 
-@compiled
+@inner
 def _min_plus(pool, first, second, v):
     """The least over the values of a variable between two halves of it, for kinds of values at their ends."""
     (kind, one), (other_kind, other) = lines(pool, first), lines(pool, second)
@@ -229,7 +229,7 @@ def _min_plus(pool, first, second, v):
     return least, kind, other_kind
 
 
-@compiled
+@inner
 def _eliminate(pool, v):
     """Removes a variable with at most two neighbours: its best cost, for each pair of values of these."""
     _answer(pool, v)
@@ -259,7 +259,7 @@ def _eliminate(pool, v):
             pool.numbers[at + x * step + y * across] += least[kind[x], other_kind[y]]
 
 
-@compiled
+@inner
 def _is_small(pool, v):
     """Whether a variable with at most two neighbours may be minimised out before its values are pruned."""
     entries, half = pool.size[v], pool.head[v]
@@ -268,7 +268,7 @@ def _is_small(pool, v):
     return entries <= SMALL
 
 
-@compiled
+@inner
 def _remove(pool, v):
     """Removes a variable if that costs nothing."""
     if pool.size[v] == 1:
@@ -281,7 +281,7 @@ def _remove(pool, v):
         _eliminate(pool, v)
 
 
-@compiled
+@inner
 def structure(pool, rounding):
     """Removes variables and edges while any waits to be looked at; whether there was room."""
     while pool.count[WAITING] > 0:
