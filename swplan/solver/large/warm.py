@@ -1,4 +1,4 @@
-"""Compiles all kernels, half a minute of work that is kept on disk: `python -m swplan.solver.large.warm`, in `make`.
+"""Compiles all kernels, a minute of work that is kept on disk: `python -m swplan.solver.large.warm`, in `make`.
 
 Without it the first plan compiles those of small problems, and the first run of an instance all others.
 """
@@ -11,6 +11,7 @@ from swplan.solver.elimination import Network
 from swplan.solver.large.instance import Instance
 from swplan.solver.large.solving import solve_instance
 from swplan.solver.messages import messages_of
+from swplan.solver.reduction import reduced
 
 
 def main() -> None:
@@ -28,7 +29,10 @@ def main() -> None:
     )
     solve_instance(instance, time_limit_s=0.0, exact_nodes=0)
     pairs, nodes = ((0, 1), (1, 2), (0, 2)), np.split(instance.costs, instance.first[1:-1])
-    messages_of(Network(sizes=(3, 3, 3), scopes=((0,), (1,), (2,), *pairs), tables=(*nodes, *[matrix] * 3))).ascend(1)
+    network = Network(sizes=(3, 3, 3), scopes=((0,), (1,), (2,), *pairs), tables=(*nodes, *[matrix] * 3))
+    messages_of(network).ascend(1)
+    small = reduced(network)
+    small.restore([0] * len(small.nodes))
 
 
 if __name__ == "__main__":
