@@ -25,7 +25,14 @@ POSITIONAL = {"iota", "random_bits"}
 
 
 class NotInParts(Exception):
-    """Raised where the rules do not let something run on one micro-batch at a time."""
+    """Raised where the rules do not let something run on one micro-batch at a time.
+
+    `needs` is a value inside of a loop that would have to be split, and at which dim.
+    """
+
+    def __init__(self, text: str, needs: tuple[int, int] | None = None) -> None:
+        super().__init__(text)
+        self.needs = needs
 
 
 @dataclass(slots=True)
@@ -173,7 +180,7 @@ class Timewise:
             self.scopes[-1 if within else 0][value, dim] = result
             return result
         if value in self.inner:
-            raise NotInParts(f"a slice of {self.graph.avals[value]} inside of a loop")
+            raise NotInParts(f"a slice of {self.graph.avals[value]} inside of a loop", (value, dim))
         if (value, dim) not in self.taken:
             self.taken[value, dim] = self._slice(value, dim)
         return self.taken[value, dim]
@@ -206,7 +213,11 @@ class Timewise:
         carries = states[: op.carries]
         for _ in range(len(carries) + 1):
             trial = self._trial()
-            inside, leaving = trial._body(body, carries + slices)
+            try:
+                inside, leaving = trial._body(body, carries + slices)
+            except NotInParts as error:
+                carries = _sliced(body.inputs[: op.carries], carries, error)
+                continue
             if leaving[: op.carries] == carries:
                 break
             carries = [_agreed(a, b) for a, b in zip(carries, leaving[: op.carries], strict=True)]
@@ -263,6 +274,14 @@ def _unstacked(state: int) -> int:
     if state == 0:
         raise NotInParts("a loop over the batch")
     return state - 1 if state > 0 else state
+
+
+def _sliced(values: Sequence[int], states: Sequence[int], error: NotInParts) -> list[int]:
+    """Carries of which one that enters whole is split where the body needs a slice of it."""
+    value, dim = error.needs or (None, 0)
+    if value not in values or states[values.index(value)] != REPLICATED:
+        raise error
+    return [dim if v == value else state for v, state in zip(values, states, strict=True)]
 
 
 def _agreed(before: int, after: int) -> int:
