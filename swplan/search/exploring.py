@@ -224,7 +224,7 @@ class _Exploration:
             return variant in self.floors
         prepared = subject(graph, self.written.cluster, self.written.xla)
         meshes = sorted(self.first.floors, key=lambda mesh: (self.first.floors[mesh], mesh.sizes, mesh.order))
-        options = self.options | {"meshes": meshes[:PROMISING], "worst_s": self.best_s}
+        options = self.options | {"meshes": meshes[:PROMISING], "worst_s": self.best_s, "least_s": self.first.floor_s}
         left = (self.first.floors[mesh] for mesh in meshes[PROMISING:])
         self.bound_s = min([self.bound_s, *left])
         state = hunt(prepared, pins=self.pins(prepared) if self.pins else None, **options)

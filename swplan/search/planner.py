@@ -55,6 +55,7 @@ def hunt(
     progress: Progress | None = None,
     thorough: bool = True,
     worst_s: float = np.inf,
+    least_s: float = np.inf,
 ) -> Hunt:
     """Solves the meshes of a cluster.
 
@@ -70,10 +71,11 @@ def hunt(
       progress: called with (meshes done, meshes, text).
       thorough: look at more than two axes even if something fits on two.
       worst_s: the cost of a plan that is known already.
+      least_s: a bound on what other programs of the same step cost, for what is said of the progress.
     """
     held = pins if isinstance(pins, Pinned) else Bound(options=pins or {})
     axes = max(min(max_axes, 2), pins.axes if isinstance(pins, Pinned) else 0)
-    state = Hunt(subject, held, deadline, progress, worst_s)
+    state = Hunt(subject, held, deadline, progress, worst_s, least_s)
     state.over(list(meshes) if meshes is not None else candidate_meshes(subject.cluster, subject.decisions, axes))
     for _ in range(2, max_axes if meshes is None and (thorough or not state.candidates) else 2):
         sizes = useful_sizes(subject.decisions, subject.cluster.devices)
@@ -106,6 +108,7 @@ class Hunt:
     deadline: float | None
     progress: Progress | None
     worst_s: float = np.inf
+    least_s: float = np.inf
     candidates: list[Candidate] = field(default_factory=list)
     excluded: list[tuple[float, Placement]] = field(default_factory=list)
     seen: set[Placement] = field(default_factory=set)
@@ -207,7 +210,7 @@ class Hunt:
     def _hopeless(self, mesh: Placement, low: float, share: tuple[int, int]) -> bool:
         """Whether a mesh need not be solved: it cannot beat the best, or the time is up."""
         if self.progress:
-            self.progress(*share, _status(mesh, self.best_s))
+            self.progress(*share, _status(mesh, self.best_s, min(self.least_s, self.floor_s)))
         late = self.deadline is not None and time.monotonic() > self.deadline and bool(self.candidates)
         if low >= self.best_s or late:
             self.bound = min(self.bound, low)
@@ -221,6 +224,9 @@ class Hunt:
         return fitting + [mesh for _, mesh in missing[:SEEDS]]
 
 
-def _status(placement: Placement, best: float) -> str:
+def _status(placement: Placement, best_s: float, least_s: float) -> str:
+    """What is looked at, and what is known so far: no plan costs less than `least_s`."""
     mesh = " x ".join(map(str, placement.sizes)) or "1"
-    return f"mesh {mesh}" + (f", best so far {best:.3g} s" if best < np.inf else "")
+    if best_s == np.inf:
+        return f"mesh {mesh}"
+    return f"mesh {mesh}, best so far {best_s:.3g} s, gap {max(0.0, 1 - least_s / best_s):.1%}"

@@ -146,3 +146,20 @@ def test_more_devices_never_hold_more():
     whole = {node.key: (-1,) for node in decisions.nodes}
     program = partition(graph, (8,), whole)
     assert all(program.values[v].aval == graph.avals[program.values[v].origin] for v in program.top.inputs)
+
+
+def test_progress_tells_the_best_so_far_and_its_gap():
+    """No gap that is shown is smaller than that of the plan in the end, for what was found by then."""
+    shown = []
+    graph = trace(update, arguments(update, (512, 512)), {}).graph
+    found = find(
+        subject(graph, Cluster.parse("sw26010pro:nodes=8,nodes_per_supernode=4")),
+        max_axes=2,
+        progress=lambda done, total, text: shown.append(text),
+    )
+    texts = [text for text in shown if "best so far" in text]
+    assert texts
+    for text in texts:
+        best_s, gap = float(text.split("best so far ")[1].split(" s")[0]), float(text.split("gap ")[1].rstrip("%")) / 100
+        assert best_s >= found.best.cost_s * (1 - 1e-2)
+        assert best_s * (1 - gap) <= found.bound_s * (1 + 1e-2)
