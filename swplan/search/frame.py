@@ -290,4 +290,6 @@ def _stays(node: Node, out: int, fused: OnChip) -> bool:
 @lru_cache(maxsize=65536)
 def _unchanged_only(sources: tuple[Layout, ...], targets: tuple[Layout, ...]) -> np.ndarray:
     """0 where two layouts are equal, infinity where they are not [S, T]."""
-    return np.where(path_numbers(sources, targets) == 0, 0.0, np.inf)
+    numbers: dict[Layout, int] = {}
+    here, there = ([numbers.setdefault(layout, len(numbers)) for layout in some] for some in (sources, targets))
+    return np.where(np.equal.outer(here, there), 0.0, np.inf)

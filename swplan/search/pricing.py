@@ -251,8 +251,15 @@ def path_numbers(sources: tuple[Layout, ...], targets: tuple[Layout, ...]) -> np
     return np.array([[_path_number(source, target) for target in targets] for source in sources], np.int64)
 
 
-@lru_cache(maxsize=200_000)
 def _path_number(source: Layout, target: Layout) -> int:
+    """Of layouts that differ in the names of inner dims only, all ways are one: no step depends on these names."""
+    names: dict[int, int] = {}
+    renamed = [entry if entry <= 0 else names.setdefault(entry, len(names) + 1) for entry in (*source, *target)]
+    return _named_path_number(tuple(renamed[: len(source)]), tuple(renamed[len(source) :]))
+
+
+@lru_cache(maxsize=200_000)
+def _named_path_number(source: Layout, target: Layout) -> int:
     numbers = _ways(len(source)).numbers
     return numbers.setdefault(tuple(_step_index(step, len(source)) for step in reshard(source, target)), len(numbers))
 
