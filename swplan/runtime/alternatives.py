@@ -15,7 +15,7 @@ from swplan.search.classics import classic, price_unlimited
 from swplan.search.fitting import Found
 from swplan.search.planner import find
 from swplan.search.pricing import Pricer
-from swplan.search.subject import Subject
+from swplan.search.subject import LOOSE, Subject
 
 SMALL = 20_000
 """Decisions up to which the memory of what does not fit is measured exactly."""
@@ -43,7 +43,7 @@ def _alternative(name: str, mesh: Sequence, seconds: float | None, memory: float
 def beside(prepared: Subject, name: str) -> tuple[Alternative, Found | None]:
     """A classic beside the plan; one that does not fit is priced all the same, with what it lacks."""
     placement, pins, remark = classic(prepared, name)
-    found = find(prepared, max_axes=1, meshes=[placement], pins=pins)
+    found = find(prepared, max_axes=1, meshes=[placement], pins=pins, loose=LOOSE)
     if found is None:
         return _unlimited(prepared, name, placement, pins), None
     mesh = tuple((axis.name, axis.size) for axis in describe.axes_of(prepared, found.best))

@@ -21,7 +21,7 @@ from swplan.search.fold import Folded
 from swplan.search.frame import Option
 from swplan.search.meshes import placements
 from swplan.search.space import space
-from swplan.search.subject import LIMITLESS, Candidate, Subject, candidate_of, pricer_on, solve_space
+from swplan.search.subject import LIMITLESS, LOOSE, Candidate, Subject, candidate_of, pricer_on, solve_space
 
 CLASSICS = ("data_parallel", "fully_sharded", "tensor_parallel")
 
@@ -101,7 +101,7 @@ def price_unlimited(
 ) -> Candidate:
     """The best plan on a mesh if memory were no limit, with the memory that it would take, as estimated or exactly."""
     area = space(subject.folded, pricer_on(subject, placement), pins)
-    solution, stated = solve_space(subject, area, LIMITLESS)
+    solution, stated = solve_space(subject, area, LIMITLESS, loose=LOOSE)
     candidate = candidate_of(area, solution, stated)
     if not exactly:
         return candidate

@@ -37,11 +37,19 @@ def find(
     time_limit_s: float | None = None,
     progress: Progress | None = None,
     thorough: bool = True,
+    loose: float = 0.0,
 ) -> Found | None:
     """The best plan, or None if nothing fits the memory of a device; arguments as for `hunt`."""
     deadline = time.monotonic() + time_limit_s if time_limit_s is not None else None
     return hunt(
-        subject, max_axes=max_axes, meshes=meshes, pins=pins, deadline=deadline, progress=progress, thorough=thorough
+        subject,
+        max_axes=max_axes,
+        meshes=meshes,
+        pins=pins,
+        deadline=deadline,
+        progress=progress,
+        thorough=thorough,
+        loose=loose,
     ).found()
 
 
@@ -56,6 +64,7 @@ def hunt(
     thorough: bool = True,
     worst_s: float = np.inf,
     least_s: float = np.inf,
+    loose: float = 0.0,
 ) -> Hunt:
     """Solves the meshes of a cluster.
 
@@ -72,10 +81,11 @@ def hunt(
       thorough: look at more than two axes even if something fits on two.
       worst_s: the cost of a plan that is known already.
       least_s: a bound on what other programs of the same step cost, for what is said of the progress.
+      loose: a gap that will do.
     """
     held = pins if isinstance(pins, Pinned) else Bound(options=pins or {})
     axes = max(min(max_axes, 2), pins.axes if isinstance(pins, Pinned) else 0)
-    state = Hunt(subject, held, deadline, progress, worst_s, least_s)
+    state = Hunt(subject, held, deadline, progress, worst_s, least_s, loose)
     state.over(list(meshes) if meshes is not None else candidate_meshes(subject.cluster, subject.decisions, axes))
     for _ in range(2, max_axes if meshes is None and (thorough or not state.candidates) else 2):
         sizes = useful_sizes(subject.decisions, subject.cluster.devices)
@@ -109,6 +119,7 @@ class Hunt:
     progress: Progress | None
     worst_s: float = np.inf
     least_s: float = np.inf
+    loose: float = 0.0
     candidates: list[Candidate] = field(default_factory=list)
     excluded: list[tuple[float, Placement]] = field(default_factory=list)
     seen: set[Placement] = field(default_factory=set)
@@ -177,7 +188,9 @@ class Hunt:
             return None
         area = self.area(way)
         worst = INTERESTING * self.best_s
-        solution, stated = solve_space(self.subject, area, LIMITLESS, self.deadline, worst)
+        solution, stated = solve_space(
+            self.subject, area, LIMITLESS, self.deadline, worst, settled_s=self.best_s, loose=self.loose
+        )
         self.raised(way, solution.bound)
         if solution.choice is None and solution.bound >= worst:
             self.bound = min(self.bound, solution.bound)
@@ -200,7 +213,9 @@ class Hunt:
             return
         area = self.area(way)
         capacity, worst = self.subject.cluster.memory_bytes, INTERESTING * self.best_s
-        solution, stated = solve_space(self.subject, area, capacity, self.deadline, worst)
+        solution, stated = solve_space(
+            self.subject, area, capacity, self.deadline, worst, settled_s=self.best_s, loose=self.loose
+        )
         self.bound = min(self.bound, max(solution.bound, low))
         if solution.choice is not None:
             self.candidates.append(candidate_of(area, solution, stated, way.bound))

@@ -32,6 +32,8 @@ MESH_LIMIT_S = 60.0
 """Most time for one mesh: a guard that no problem known comes near, since what runs into it may end differently."""
 ENOUGH = 0.005
 """Gap to which a mesh on which memory binds is solved; the certificate states what is left of it."""
+LOOSE = 0.01
+"""Gap to which plans of a kind are solved that only stand beside the best."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,14 +109,25 @@ def pricer_on(subject: Subject, placement: Placement) -> Pricer:
 
 
 def solve_space(
-    subject: Subject, area: Space, memory_bytes: float, deadline: float | None = None, worst_s: float = np.inf
+    subject: Subject,
+    area: Space,
+    memory_bytes: float,
+    deadline: float | None = None,
+    worst_s: float = np.inf,
+    *,
+    settled_s: float = np.inf,
+    loose: float = 0.0,
 ) -> tuple[Solution, Problem]:
-    """The best choice on one mesh within a memory limit; none if all cost `worst_s` or more."""
+    """The best choice on one mesh within a memory limit; none if all cost `worst_s` or more.
+
+    Any choice will do if none costs less than `settled_s`, or if it is as good as the best but for `loose`.
+    """
     if memory_bytes < LIMITLESS and needed_bytes(area, subject.moments) > memory_bytes:
         return NOTHING_FITS, Problem(costs=(), edges=())
     stated = problem(area, subject.moments, memory_bytes)
     left = MESH_LIMIT_S if deadline is None else max(1.0, min(MESH_LIMIT_S, deadline - time.monotonic()))
-    return solve(stated, time_limit_s=left, upper_bound=worst_s, enough=ENOUGH), stated
+    content = {"enough": ENOUGH, "loose": loose, "settled": settled_s}
+    return solve(stated, time_limit_s=left, upper_bound=worst_s, **content), stated
 
 
 def candidate_of(area: Space, solution: Solution, stated: Problem, bound: Bound = FREE) -> Candidate:

@@ -42,7 +42,8 @@ class Search:
     """What limits a search: entries of a table, `time.monotonic()`, and the cost that is to be undercut.
 
     `prices` of a unit of usage of each row are where to start, if it is known that rows bind. `enough` is the relative
-    gap with which the search is content where rows bind.
+    gap with which the search is content where rows bind, `loose` that anywhere; it is content with any choice if
+    none costs less than `settled`.
     """
 
     table_limit: int
@@ -50,6 +51,14 @@ class Search:
     ceiling: float
     prices: tuple[float, ...] = ()
     enough: float = 0.0
+    loose: float = 0.0
+    settled: float = math.inf
+
+    def is_content(self, best: _Best, rows: Limits) -> bool:
+        """Whether nothing more need be done about the best choice so far."""
+        if best.choice is not None and (best.bound >= self.settled or best.bound >= best.cost * (1 - self.loose)):
+            return True
+        return _proven(min(best.cost, self.ceiling), best.bound, rows, self.enough)
 
 
 def by_reduction(network: Network, rows: Limits, search: Search) -> Found:
@@ -72,7 +81,7 @@ def _by_bounds(network: Network, rows: Limits, search: Search) -> Found:
     if best is None or (rows and best.choice is not None and not integer.fits(rows, best.choice)):
         best = _by_messages(network, rows, search)
     top = min(best.cost, search.ceiling)
-    if _proven(top, best.bound, rows, search.enough):
+    if search.is_content(best, rows):
         return best.choice, best.bound, "bounds"
     search = replace(search, ceiling=top, prices=tuple(best.prices))  # none, if rows did not bind
     choice, bound, method = _remaining(network, rows, best.messages, search)
@@ -164,7 +173,7 @@ def _by_messages(network: Network, rows: Limits, search: Search) -> _Best:
         gain, before, values = low - before, low, values * (0.7 if found is None else 1.5)
         anchors = _after(best, anchors, found, kept, reach, network)
         top = min(best.cost, search.ceiling)
-        if _proven(top, best.bound, rows, search.enough) or time.monotonic() > search.until:
+        if search.is_content(best, rows) or time.monotonic() > search.until:
             break
         if found is not None and _stalled(found[1] - low if rows else gain, top - low, low):
             break

@@ -33,13 +33,16 @@ def solve(
     table_limit: int = 4_000_000,
     upper_bound: float = math.inf,
     enough: float = 0.0,
+    loose: float = 0.0,
+    settled: float = math.inf,
 ) -> Solution:
     """The best choice, or the best one found within the time with a bound on all others.
 
     Tables of at most `table_limit` entries are held. The same problem gives the same solution, unless time runs out.
     If it is found that no choice costs less than `upper_bound`, the cost of something known, there is no choice in the
     solution, its bound is at least `upper_bound`, and its method "bound". A large problem with rows that bind is solved
-    no further than to the relative gap `enough`.
+    no further than to the relative gap `enough`, any large problem no further than to `loose`; once it is known that no
+    choice costs less than `settled`, any choice will do.
 
     An instance takes its time limit only.
     """
@@ -53,7 +56,9 @@ def solve(
     small = len(network.sizes) <= RAW_NODES
     plan = elimination.order(network.sizes, network.scopes, table_limit=table_limit) if small else None
     if plan is None or plan.left or plan.work > RAW_WORK:
-        search = Search(table_limit=table_limit, until=until, ceiling=upper_bound, enough=enough)
+        search = Search(
+            table_limit=table_limit, until=until, ceiling=upper_bound, enough=enough, loose=loose, settled=settled
+        )
         choice, bound, method = by_reduction(network, rows, search)
     else:
         choice, bound, method = by_elimination(network, rows, plan, until)
