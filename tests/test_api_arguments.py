@@ -155,3 +155,20 @@ def test_results_do_not_depend_on_what_ran_before():
     runs = [jax.device_get(step(STATE.copy(), BATCH)) for _ in range(3)]
     for run in runs[1:]:
         jax.tree.map(np.testing.assert_array_equal, run, runs[0])
+
+
+def test_parameters_and_state_of_the_optimizer_may_be_arguments_of_their_own():
+    """Both come back updated, so both are state; what is left is the batch."""
+
+    def step(weights, moments, batch):
+        gradients = jax.grad(lambda w: jnp.mean((batch @ w) ** 2))(weights)
+        moments = 0.9 * moments + 0.1 * gradients
+        return weights - 0.1 * moments, moments, jnp.sum(batch)
+
+    arguments = jnp.ones((16, 8)), jnp.ones((16, 8)), jnp.ones((8, 16))
+    plan = swplan.plan(step, *arguments, cluster="host:devices=8", precision="fp32")
+    assert [tensor.role for tensor in plan.inputs] == ["parameter", "optimizer", "batch"]
+    wanted = jax.jit(step)(*arguments)
+    found = swplan.auto(step, cluster="host:devices=8", precision="fp32")(*map(jnp.copy, arguments))
+    for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(wanted), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5)

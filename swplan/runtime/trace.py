@@ -196,14 +196,17 @@ def _paths(label: str, tree: Any) -> tuple[str, ...]:
 
 
 def _aliases(graph: Graph, arguments: Sequence[Any], out_shapes: Any, donate: bool | None) -> dict[int, int]:
-    """Output position -> input position, for the first argument that is returned updated in its own place."""
-    if donate is False:
-        return {}
-    for in_start, out_start, count in _matching_trees(arguments, out_shapes):
+    """Output position -> input position, for every argument that is returned updated in its own place.
+
+    If it is said that one is given up, the first that can be is that, whatever is done to it.
+    """
+    found: dict[int, int] = {}
+    for in_start, out_start, count in _matching_trees(arguments, out_shapes) if donate is not False else ():
         pairs = {out_start + i: in_start + i for i in range(count)}
-        if donate or state_positions(graph, pairs):
-            return pairs
-    return {}
+        is_free = found.keys().isdisjoint(pairs) and set(found.values()).isdisjoint(pairs.values())
+        if is_free and ((donate and not found) or state_positions(graph, pairs)):
+            found |= pairs
+    return found
 
 
 def _matching_trees(arguments: Sequence[Any], out_shapes: Any) -> list[tuple[int, int, int]]:
