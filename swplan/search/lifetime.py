@@ -75,7 +75,8 @@ class _Lives:
 
     A loop reads what it takes anew on every trip, so to its end; what it takes in another layout is resharded before
     its first trip, and there is room for all that it stacks from then on. While something stands in for a value (the
-    copy that several ops read, the stack of which a loop takes slices), that counts in its place.
+    copy that several ops read, the stack of which a loop takes slices), that counts in its place; a copy of one slice
+    does not stand in for all of them.
     """
 
     def __init__(self, decisions: DecisionGraph) -> None:
@@ -87,7 +88,7 @@ class _Lives:
         for edge in decisions.edges:
             value = (edge.source, edge.out)
             self.last[value] = max(self.last.get(value, edge.source), edge.target)
-            if decisions.nodes[edge.target].key[0] in STANDS_IN:
+            if decisions.nodes[edge.target].key[0] in STANDS_IN and decisions.nodes[edge.source].key[0] != "slice":
                 self.standing.setdefault(value, []).append(edge.target)
                 self.source[edge.target] = edge.source
 
