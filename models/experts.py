@@ -2,9 +2,10 @@
 
 Tokens are routed within groups, each expert taking at most `capacity` tokens of a group (GShard, Lepikhin et al. 2020,
 arXiv:2006.16668); top-1 routing and the balance loss are those of the Switch Transformer (Fedus et al. 2021,
-arXiv:2101.03961). Dispatch is by integer tables, not by one-hot products: a token's slot is
-`expert * capacity + position`, a table of the inverse tells each slot its token, and both directions are gathers that
-are batched over the groups.
+arXiv:2101.03961), the loss group by group as in GShard's Algorithm 1 and, with a sequence as the group, in DeepSeek-V3
+(DeepSeek-AI 2024, arXiv:2412.19437, equations 17 to 20): no token depends on another group. Dispatch is by integer
+tables, not by one-hot products: a token's slot is `expert * capacity + position`, a table of the inverse tells each
+slot its token, and both directions are gathers that are batched over the groups.
 
 Legend: G groups, S tokens of a group, D model width, E experts, C capacity, F expert width, K choices of a token,
 T = K * S choices of a group, N = E * C slots of a group; R rows and I indices of any number.
@@ -84,7 +85,7 @@ class Experts(nn.Module):
 
     @nn.compact
     def __call__(self, x_GSD: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Returns `[G, S, D]` and the balance loss, a scalar."""
+        """Returns `[G, S, D]` and the balance loss, a scalar: the mean over groups."""
         groups, tokens, width = x_GSD.shape
         room = capacity(tokens, self.experts, self.choices, self.capacity_factor)
         gate_GT, expert_GT, probs_GSE = self.route(x_GSD)
@@ -94,8 +95,9 @@ class Experts(nn.Module):
         y_GND = self.feed_forward(x_GECD).reshape(groups, self.experts * room, width)
         y_GTD = take(y_GND, slot_GT) * gate_GT[:, :, None]
         y_GSD = y_GTD.reshape(groups, self.choices, tokens, width).sum(axis=1)
-        share_E = jnp.mean(load_GE / (self.choices * tokens), axis=0)
-        return y_GSD, self.experts * jnp.sum(share_E * jnp.mean(probs_GSE, axis=(0, 1)))
+        share_GE = load_GE / (self.choices * tokens)
+        balance_G = self.experts * jnp.sum(share_GE * jnp.mean(probs_GSE, axis=1), axis=-1)
+        return y_GSD, jnp.mean(balance_G)
 
     def route(self, x_GSD: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
         """Returns gate and expert of every choice, `[G, T]`, all first choices first; and `probs_GSE`."""

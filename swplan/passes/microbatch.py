@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from swplan.ir.graph import Aval, Graph, Op, Region, reads
+from swplan.ir.graph import Aval, Graph, Op, Region, reads, walk
 from swplan.ir.layout import REPLICATED, SUM
 from swplan.ir.pins import carried
 from swplan.passes.timewise import AFTER, NotInParts, Timewise, batch_states
@@ -63,7 +63,10 @@ def in_micro_batches(graph: Graph, parts: int, maker: Maker) -> Graph:
 
 @dataclass(slots=True, kw_only=True)
 class _Loop:
-    """Sorts the ops of a step into those before the loop, in it, and after it, and joins them."""
+    """Sorts the ops of a step into those before the loop, in it, and after it, and joins them.
+
+    `why` says of what is known only after the loop what it was that did not come apart.
+    """
 
     graph: Graph
     time: Timewise
@@ -71,34 +74,37 @@ class _Loop:
     before: list[Op]
     inside: list[tuple[Op, list[Op]]] = field(default_factory=list)
     after: list[Op] = field(default_factory=list)
+    why: dict[int, str] = field(default_factory=dict)
 
     def built(self) -> Graph:
         for op in self.graph.top.ops:
             self.sort(op)
-        self.sink_sums()
         self.check()
+        self.sink_sums()
         return self.joined()
 
     def sort(self, op: Op) -> None:
         """Puts an op where it belongs."""
-        states = [self.time.of(v) for v in reads(op)]
-        if AFTER in states:
-            self.postpone(op)
-        elif all(state == REPLICATED for state in states):
+        states = {v: self.time.of(v) for v in reads(op)}
+        late = next((v for v, state in states.items() if state == AFTER), None)
+        if late is not None:
+            self.postpone(op, self.why[late])
+        elif all(state == REPLICATED for state in states.values()):
             self.time.op(op, self.before)
         else:
             parts: list[Op] = []
             try:
                 self.time.op(op, parts)
-            except NotInParts:
-                self.postpone(op)
+            except NotInParts as error:
+                self.postpone(op, str(error))
             else:
                 self.inside.append((op, parts))
                 self.time.inner.update(op.results)
 
-    def postpone(self, op: Op) -> None:
+    def postpone(self, op: Op, why: str = "") -> None:
         """Leaves an op until after the loop."""
         self.after.append(op)
+        self.why.update(dict.fromkeys(op.results, why))
         self.time.state.update(dict.fromkeys(op.results, AFTER))
 
     def sink_sums(self) -> None:
@@ -124,8 +130,10 @@ class _Loop:
     def check(self) -> None:
         """A step of which products are left for after the loop gains nothing by it."""
         for op in self.after:
-            if op.stage != "optimizer" and op.rule is not None and op.rule.work.unit == "matmul":
-                raise NotInParts(f"{op.primitive} at {op.source} needs the whole batch")
+            product = _product(op) if op.stage != "optimizer" else None
+            if product is not None:
+                why = next((self.why[v] for v in op.results), "")
+                raise NotInParts(f"{product.primitive} at {product.source} needs the whole batch, as does {why}")
 
     def joined(self) -> Graph:
         """The whole program: what the loop needs, the loop, and the rest."""
@@ -154,6 +162,12 @@ class _Loop:
         roles.update({new: self.graph.role(old) for new, old in self.time.origin.items()})
         pins, avals = carried(self.graph.pins, self.time.local), tuple(self.time.avals)
         return replace(self.graph, top=top, avals=avals, roles=roles, constants=writer.constants, pins=pins)
+
+
+def _product(op: Op) -> Op | None:
+    """The first matrix product that an op is, or has in its loops."""
+    inner = (found for found, _ in walk(Region((), (), (op,))) if found.rule is not None)
+    return next((found for found in inner if found.rule.work.unit == "matmul"), None)
 
 
 @dataclass(slots=True, kw_only=True)

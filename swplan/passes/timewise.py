@@ -22,6 +22,8 @@ AFTER = -9
 """The state of what is known only after the last micro-batch; others are entries of a layout."""
 POSITIONAL = {"iota", "random_bits"}
 """Ops whose result depends on where in the whole array it stands."""
+TRIED = ("state", "local", "taken", "origin", "made", "inner")
+"""What is known of values, of which a loop that is tried has a copy."""
 
 
 class NotInParts(Exception):
@@ -44,7 +46,8 @@ class Timewise:
       parts: how many micro-batches.
       avals: those of the graph, and those of parts after them.
       taken: (value, dim) -> the part of a value from outside the loop.
-      made: the op of what a micro-batch can make its part of by itself; `fixed` depend on constants only.
+      made: the op of every whole value, by which a micro-batch may make its part of it by itself.
+      remade: (value, dim) -> the strategy in which it can, NOTHING if it cannot.
       inner: what is defined in an inner loop, of which the loop over micro-batches cannot take slices.
       outside: ops before the loop: what is the same for all micro-batches is made there, once.
     """
@@ -57,7 +60,7 @@ class Timewise:
     taken: dict[tuple[int, int], int] = field(default_factory=dict)
     origin: dict[int, int] = field(default_factory=dict)
     made: dict[int, Op] = field(default_factory=dict)
-    fixed: set[int] = field(default_factory=set)
+    remade: dict[tuple[int, int], int] = field(default_factory=dict)
     inner: set[int] = field(default_factory=set)
     outside: list[Op] = field(default_factory=list)
     scopes: list[dict[tuple[int, int], int]] = field(default_factory=lambda: [{}])
@@ -101,10 +104,7 @@ class Timewise:
 
     def _whole(self, op: Op, ops: list[Op]) -> None:
         ops.append(op)
-        if op.kind == "op" and all(v in self.graph.constants or v in self.fixed for v in op.operands):
-            self.fixed.update(op.results)
-        if op.primitive == "broadcast_in_dim" or not self.fixed.isdisjoint(op.results):
-            self.made.update(dict.fromkeys(op.results, op))
+        self.made.update(dict.fromkeys(op.results, op))
 
     def _entry(self, op: Op) -> int:
         """The strategy along time that takes the operands as they are, or slices of what is whole."""
@@ -167,7 +167,7 @@ class Timewise:
         return value if need < 0 else self.slice_of(value, need, ops)
 
     def slice_of(self, value: int, dim: int, ops: list[Op]) -> int:
-        """The part of a whole value: a smaller broadcast, or a slice that the loop takes."""
+        """The part of a whole value: made as the whole is, from a smaller broadcast, or a slice that the loop takes."""
         found = next((scope[value, dim] for scope in self.scopes if (value, dim) in scope), None)
         if found is not None:
             return found
@@ -187,8 +187,12 @@ class Timewise:
 
     def _remaking(self, value: int, dim: int) -> int:
         """The strategy in which a micro-batch makes its part of a whole value itself; NOTHING if it cannot."""
-        op = self.made.get(value)
-        if op is None or len(op.results) > 1 or not op.rule.results[0][dim]:
+        if (value, dim) not in self.remade:
+            self.remade[value, dim] = self._remaking_by(self.made.get(value), dim)
+        return self.remade[value, dim]
+
+    def _remaking_by(self, op: Op | None, dim: int) -> int:
+        if op is None or op.kind != "op" or len(op.results) > 1 or not op.rule.results[0][dim]:
             return NOTHING
         entry = op.rule.results[0][dim][0]
         if not op.rule.factors[entry].shardable or _depends_on_place(op, entry):
@@ -250,16 +254,13 @@ class Timewise:
         return Region(inputs, outputs, tuple(ops)), [self.of(v) for v in body.outputs]
 
     def _trial(self) -> Timewise:
-        """A copy in which a loop can be tried; only avals, rules and ops before the loop are shared."""
+        """A copy in which a loop can be tried; only avals, what is known of ops and ops before the loop are shared."""
         scopes = [self.scopes[0], *(dict(scope) for scope in self.scopes[1:])]
-        copies = {
-            name: type(getattr(self, name))(getattr(self, name))
-            for name in ("state", "local", "taken", "origin", "made", "fixed", "inner")
-        }
+        copies = {name: type(getattr(self, name))(getattr(self, name)) for name in TRIED}
         return replace(self, scopes=scopes, **copies)
 
     def _adopt(self, trial: Timewise) -> None:
-        for name in ("state", "local", "taken", "origin", "made", "fixed", "inner"):
+        for name in TRIED:
             setattr(self, name, getattr(trial, name))
 
 
