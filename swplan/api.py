@@ -16,6 +16,7 @@ from swplan.costmodel.cluster import Cluster
 from swplan.errors import UsageError
 from swplan.passes.precision import POLICIES
 from swplan.plan import Plan
+from swplan.runtime.collecting import seldom_collected
 from swplan.runtime.conformance import Conformance
 from swplan.runtime.estimating import cluster_of
 from swplan.runtime.planning import Wish, make_plan
@@ -42,6 +43,7 @@ def as_cluster(cluster: Cluster | str | None) -> Cluster:
     return at_hand() if cluster is None else cluster_of(cluster)
 
 
+@seldom_collected()
 def plan(
     step: Callable,
     *args: Any,
