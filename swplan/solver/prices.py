@@ -51,9 +51,9 @@ def best_prices(
 ) -> tuple[list[list[int]], float, np.ndarray]:
     """All choices met, the best bound, its prices: Kelley's method on the concave dual, each step by elimination."""
     met, bound, best = list(choices), -math.inf, np.zeros(len(rows))
-    points = [_point(network, rows, choice) for choice in met]
+    points = [line(network, rows, choice) for choice in met]
     for _ in range(EVALUATIONS):
-        prices, ceiling = _highest(points)
+        prices, ceiling = highest(points)
         choice, least = minimise(priced(network, rows, prices), plan)
         value = least - charge(rows, prices)
         if value > bound:
@@ -61,7 +61,7 @@ def best_prices(
         if ceiling - bound <= 1e-9 * abs(ceiling) or choice in met or time.monotonic() > until:
             break
         met.append(choice)
-        points.append(_point(network, rows, choice))
+        points.append(line(network, rows, choice))
     return met, bound, best
 
 
@@ -76,13 +76,16 @@ def dearer(network: Network, rows: Limits, plan: Order, prices: np.ndarray) -> l
     return found
 
 
-def _point(network: Network, rows: Limits, choice: Sequence[int]) -> np.ndarray:
-    """The cost of a choice, and for each row by how much it exceeds the limit, in units of the limit."""
+def line(network: Network, rows: Limits, choice: Sequence[int]) -> np.ndarray:
+    """The cost of a choice, and for each row by how much it exceeds the limit, in units of the limit.
+
+    At prices p of whole limits no bound is above cost + p @ excess.
+    """
     excess = [(used(usage, choice) - limit) / unit(limit) for usage, limit in rows]
     return np.array([evaluate(network, choice), *excess])
 
 
-def _highest(points: Sequence[np.ndarray]) -> tuple[np.ndarray, float]:
+def highest(points: Sequence[np.ndarray]) -> tuple[np.ndarray, float]:
     """The prices at which the least of the lines cost + prices @ excess is highest, and that height."""
     table = np.array(points)
     scale = float(np.ptp(table[:, 0])) or abs(float(table[0, 0])) or 1.0

@@ -38,13 +38,15 @@ class Problem:
 class Solution:
     """A choice and its cost; no choice costs less than `bound`.
 
-    Without a choice the cost is infinite; if the bound is infinite too, it is proven that there is none.
+    Without a choice the cost is infinite; if the bound is infinite too, it is proven that there is none. `prices` are
+    those of a unit of usage of each row that gave the bound, zeros if it took none.
     """
 
     choice: tuple[int, ...] | None
     cost: float
     bound: float
     method: str
+    prices: tuple[float, ...] = ()
 
     @property
     def gap(self) -> float:

@@ -35,6 +35,7 @@ def solve(
     enough: float = 0.0,
     loose: float = 0.0,
     settled: float = math.inf,
+    prices: tuple[float, ...] = (),
 ) -> Solution:
     """The best choice, or the best one found within the time with a bound on all others.
 
@@ -42,14 +43,16 @@ def solve(
     If it is found that no choice costs less than `upper_bound`, the cost of something known, there is no choice in the
     solution, its bound is at least `upper_bound`, and its method "bound". A large problem with rows that bind is solved
     no further than to the relative gap `enough`, any large problem no further than to `loose`; once it is known that no
-    choice costs less than `settled`, any choice will do.
+    choice costs less than `settled`, any choice will do. `prices`, of a unit of usage of each row, are a guess where
+    rows are known to bind: those of a similar problem, or zeros.
 
     An instance takes its time limit only.
     """
     if isinstance(problem, Instance):
         return _solve_instance(problem, INSTANCE_LIMIT_S if time_limit_s is None else time_limit_s)
     until = math.inf if time_limit_s is None else time.monotonic() + time_limit_s
-    rows = tuple((row.usage, row.limit) for row in problem.rows if row.usage and row.limit < math.inf)
+    binding = [i for i, row in enumerate(problem.rows) if row.usage and row.limit < math.inf]
+    rows = tuple((problem.rows[i].usage, problem.rows[i].limit) for i in binding)
     network = _network(problem)
     if any(row.limit < 0 for row in problem.rows) or _hopeless(network):
         return Solution(choice=None, cost=math.inf, bound=math.inf, method="elimination")
@@ -57,17 +60,26 @@ def solve(
     plan = elimination.order(network.sizes, network.scopes, table_limit=table_limit) if small else None
     if plan is None or plan.left or plan.work > RAW_WORK:
         search = Search(
-            table_limit=table_limit, until=until, ceiling=upper_bound, enough=enough, loose=loose, settled=settled
+            table_limit=table_limit,
+            until=until,
+            ceiling=upper_bound,
+            prices=tuple(prices[i] for i in binding) if prices else (),
+            enough=enough,
+            loose=loose,
+            settled=settled,
         )
-        choice, bound, method = by_reduction(network, rows, search)
+        found = by_reduction(network, rows, search)
     else:
-        choice, bound, method = by_elimination(network, rows, plan, until)
+        found = by_elimination(network, rows, plan, until)
+    choice, bound, method = found.choice, found.bound, found.method
     cost = math.inf if choice is None else total(problem, choice)
     if min(bound, cost) >= upper_bound and upper_bound < math.inf:
         return Solution(choice=None, cost=math.inf, bound=min(bound, cost), method="bound")
     if choice is None:
         return Solution(choice=None, cost=math.inf, bound=bound, method=method)
-    return Solution(choice=tuple(choice), cost=cost, bound=min(bound, cost), method=method)
+    priced = dict(zip(binding, found.prices, strict=True)) if found.prices else {}
+    charged = tuple(priced.get(i, 0.0) for i in range(len(problem.rows)))
+    return Solution(choice=tuple(choice), cost=cost, bound=min(bound, cost), method=method, prices=charged)
 
 
 def _solve_instance(instance: Instance, time_limit_s: float) -> Solution:
