@@ -14,8 +14,10 @@ import time
 import numpy as np
 
 from swplan.solver import elimination
-from swplan.solver.bounds import Search, by_elimination, by_reduction
+from swplan.solver.bounds import by_reduction
 from swplan.solver.elimination import Network
+from swplan.solver.exact import Found, Search, by_elimination
+from swplan.solver.integer import Limits
 from swplan.solver.large.instance import Instance
 from swplan.solver.problem import Problem, Solution, total
 
@@ -43,43 +45,49 @@ def solve(
     If it is found that no choice costs less than `upper_bound`, the cost of something known, there is no choice in the
     solution, its bound is at least `upper_bound`, and its method "bound". A large problem with rows that bind is solved
     no further than to the relative gap `enough`, any large problem no further than to `loose`; once it is known that no
-    choice costs less than `settled`, any choice will do. `prices`, of a unit of usage of each row, are a guess where
-    rows are known to bind: those of a similar problem, or zeros.
+    choice costs less than `settled`, any choice will do. `prices`, of a unit of usage of each row that limits anything,
+    are a guess where rows are known to bind: those of a similar problem, or zeros.
 
     An instance takes its time limit only.
     """
     if isinstance(problem, Instance):
         return _solve_instance(problem, INSTANCE_LIMIT_S if time_limit_s is None else time_limit_s)
     until = math.inf if time_limit_s is None else time.monotonic() + time_limit_s
-    binding = [i for i, row in enumerate(problem.rows) if row.usage and row.limit < math.inf]
-    rows = tuple((problem.rows[i].usage, problem.rows[i].limit) for i in binding)
+    rows = tuple((row.usage, row.limit) for row in problem.rows if row.usage and row.limit < math.inf)
     network = _network(problem)
     if any(row.limit < 0 for row in problem.rows) or _hopeless(network):
         return Solution(choice=None, cost=math.inf, bound=math.inf, method="elimination")
+    search = Search(
+        table_limit=table_limit,
+        until=until,
+        ceiling=upper_bound,
+        prices=prices,
+        enough=enough,
+        loose=loose,
+        settled=settled,
+    )
+    return _solution(problem, _found(network, rows, search), upper_bound)
+
+
+def _found(network: Network, rows: Limits, search: Search) -> Found:
+    """By elimination as it is, if it is small."""
     small = len(network.sizes) <= RAW_NODES
-    plan = elimination.order(network.sizes, network.scopes, table_limit=table_limit) if small else None
+    plan = elimination.order(network.sizes, network.scopes, table_limit=search.table_limit) if small else None
     if plan is None or plan.left or plan.work > RAW_WORK:
-        search = Search(
-            table_limit=table_limit,
-            until=until,
-            ceiling=upper_bound,
-            prices=tuple(prices[i] for i in binding) if prices else (),
-            enough=enough,
-            loose=loose,
-            settled=settled,
-        )
-        found = by_reduction(network, rows, search)
-    else:
-        found = by_elimination(network, rows, plan, until)
-    choice, bound, method = found.choice, found.bound, found.method
-    cost = math.inf if choice is None else total(problem, choice)
-    if min(bound, cost) >= upper_bound and upper_bound < math.inf:
-        return Solution(choice=None, cost=math.inf, bound=min(bound, cost), method="bound")
-    if choice is None:
-        return Solution(choice=None, cost=math.inf, bound=bound, method=method)
-    priced = dict(zip(binding, found.prices, strict=True)) if found.prices else {}
-    charged = tuple(priced.get(i, 0.0) for i in range(len(problem.rows)))
-    return Solution(choice=tuple(choice), cost=cost, bound=min(bound, cost), method=method, prices=charged)
+        return by_reduction(network, rows, search)
+    return by_elimination(network, rows, plan, search.until)
+
+
+def _solution(problem: Problem, found: Found, upper_bound: float) -> Solution:
+    """What was found, in the words of the problem."""
+    cost = math.inf if found.choice is None else total(problem, found.choice)
+    bound = min(found.bound, cost)
+    if bound >= upper_bound and upper_bound < math.inf:
+        return Solution(choice=None, cost=math.inf, bound=bound, method="bound")
+    if found.choice is None:
+        return Solution(choice=None, cost=math.inf, bound=bound, method=found.method)
+    choice = tuple(found.choice)
+    return Solution(choice=choice, cost=cost, bound=bound, method=found.method, prices=found.prices)
 
 
 def _solve_instance(instance: Instance, time_limit_s: float) -> Solution:

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from swplan.solver import bounds, elimination, integer, messages, reduction, solving
+from swplan.solver import bounds, elimination, guesses, integer, messages, reduction, solving
 from swplan.solver.bruteforce import brute_force
 from swplan.solver.problem import Problem, Row, total, usage
 from swplan.solver.solving import solve
@@ -102,8 +102,8 @@ def without_tables(monkeypatch):
     """The ways for large problems, on small ones."""
     monkeypatch.setattr(solving, "RAW_WORK", 0)
     monkeypatch.setattr(bounds, "CHEAP_WORK", 0)
-    monkeypatch.setattr(bounds, "VALUES", 1.0)
-    monkeypatch.setattr(bounds, "ROUNDS", 1)
+    monkeypatch.setattr(guesses, "VALUES", 1.0)
+    monkeypatch.setattr(guesses, "ROUNDS", 1)
 
 
 @pytest.mark.parametrize("work", [20_000_000, 60, 0])
@@ -111,7 +111,7 @@ def without_tables(monkeypatch):
 @pytest.mark.parametrize("rows", [0, 1, 2])
 @pytest.mark.parametrize("seed", range(6))
 def test_guesses_equal_brute_force(without_tables, monkeypatch, work, kind, rows, seed):
-    monkeypatch.setattr(bounds, "SMALL_WORK", work)
+    monkeypatch.setattr(guesses, "SMALL_WORK", work)
     problem = instance(kind, rows, 100 + seed)
     found, best = solve(problem), brute_force(problem)
     assert found.cost == pytest.approx(best.cost, rel=2e-6)
@@ -121,6 +121,16 @@ def test_guesses_equal_brute_force(without_tables, monkeypatch, work, kind, rows
     if found.choice is not None:
         assert total(problem, found.choice) == found.cost
         assert all(usage(row, found.choice) <= row.limit for row in problem.rows)
+
+
+@pytest.mark.parametrize("price", [0.0, 0.1, 1e6])
+@pytest.mark.parametrize("rows", [1, 2])
+@pytest.mark.parametrize("seed", range(6))
+def test_prices_to_start_from_change_no_answer(without_tables, rows, seed, price):
+    problem = instance("floats", rows, 300 + seed)
+    found, best = solve(problem, prices=(price,) * rows), brute_force(problem)
+    assert found.cost == pytest.approx(best.cost, rel=2e-6)
+    assert found.bound <= best.cost * (1 + 1e-9) and found.gap <= 2e-6
 
 
 @pytest.mark.parametrize("tables", [True, False])

@@ -1,0 +1,120 @@
+"""The best choice in a graph of costs of which the tables can be held, within rows; the rest for the integer program.
+
+For bounds.py: elimination; rows that bind are priced, and the program decides what the best prices leave open.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from swplan.solver import elimination, integer, reduction
+from swplan.solver.elimination import Network, Order
+from swplan.solver.integer import Limits
+from swplan.solver.prices import best_prices, charge, dearer, priced
+from swplan.solver.values import full, restricted
+
+LATE_WORK = 500_000_000  # entries added: what is less than the integer program takes
+MARGINAL_ENTRIES = 20_000_000  # the largest sum that marginals may hold at once: 160 MB
+ENOUGH = 1e-6  # relative gap at which prices suffice
+
+
+class Found(NamedTuple):
+    """A choice, a bound (at or above its cost: the choice is best), how it was found, and prices of rows that bind."""
+
+    choice: list[int] | None
+    bound: float
+    method: str
+    prices: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Search:
+    """What limits a search: entries of a table, `time.monotonic()`, and the cost that is to be undercut.
+
+    `prices` of a unit of usage of each row are where to start, if it is known that rows bind. `enough` is the relative
+    gap with which the search is content where rows bind, `loose` that anywhere; it is content with any choice if
+    none costs less than `settled`.
+    """
+
+    table_limit: int
+    until: float
+    ceiling: float
+    prices: tuple[float, ...] = ()
+    enough: float = 0.0
+    loose: float = 0.0
+    settled: float = math.inf
+
+    def is_content(self, choice: list[int] | None, cost: float, bound: float, rows: Limits) -> bool:
+        """Whether nothing more need be done about the best choice so far."""
+        if choice is not None and (bound >= self.settled or bound >= cost * (1 - self.loose)):
+            return True
+        return _proven(min(cost, self.ceiling), bound, rows, self.enough)
+
+
+def by_elimination(network: Network, rows: Limits, plan: Order, until: float) -> Found:
+    """Exact if the rows do not bind; else by prices, and the program over what their bound leaves open."""
+    best, bound, prices, _ = lagrangian(network, rows, plan, until)
+    cost = math.inf if best is None else elimination.evaluate(network, best)
+    if _proven(cost, bound, rows):
+        return Found(best, bound, "lagrangian" if prices.any() else "elimination")
+    kept = _open(priced(network, rows, prices), plan, cost + charge(rows, prices))
+    search = Search(table_limit=0, until=until, ceiling=cost)
+    left = rest(elimination.restrict(network, kept), restricted(rows, kept), search)
+    return Found(better(network, best, full(left.choice, kept)), max(bound, left.bound), left.method)
+
+
+def lagrangian(
+    network: Network, rows: Limits, plan: Order, until: float
+) -> tuple[list[int] | None, float, np.ndarray, list[list[int]]]:
+    """A choice, a bound, the prices of rows that give it, and all choices met on the way."""
+    free = np.zeros(len(rows))
+    first, _ = elimination.minimise(network, plan)
+    if first is None or integer.fits(rows, first):
+        return first, math.inf, free, [] if first is None else [first]
+    lightest = [elimination.minimise(priced(network, [row], [1.0], free=True), plan)[0] for row in rows]
+    if not all(integer.fits([row], choice) for row, choice in zip(rows, lightest, strict=True)):
+        return None, math.inf, free, [first, *lightest]
+    met, bound, prices = best_prices(network, rows, plan, [first, *lightest], until)
+    choices = [*met, *(dearer(network, rows, plan, prices) if len(rows) > 1 else [])]
+    return integer.incumbent(network, rows, choices), bound, prices, met
+
+
+def rest(network: Network, rows: Limits, search: Search) -> Found:
+    """By elimination, if the tables can be held at all and its choice is within the rows; else by the program."""
+    small = reduction.reduced(network, rows)
+    if small is None:
+        return Found(None, math.inf, "elimination")
+    plan = elimination.order(small.network.sizes, small.network.scopes, table_limit=search.table_limit)
+    if not plan.left and plan.work <= LATE_WORK:
+        choice, _ = elimination.minimise(small.network, plan)
+        if choice is None or integer.fits(small.limits, choice):
+            return Found(None if choice is None else small.restore(choice), math.inf, "elimination")
+    start = integer.incumbent(small.network, small.limits, [[0] * len(small.nodes)])
+    ceiling = min(search.ceiling, math.inf if start is None else elimination.evaluate(small.network, start))
+    choice, bound = integer.program(small.network, small.limits, ceiling=ceiling, until=search.until)
+    choice = better(small.network, start, choice)
+    return Found(None if choice is None else small.restore(choice), bound, "integer program")
+
+
+def _open(network: Network, plan: Order, ceiling: float) -> list[np.ndarray]:
+    """The values with which a network can stay at or below `ceiling`: no other is in a better choice."""
+    largest = max((math.prod(step.shape) * network.sizes[step.variable] for step in plan.steps), default=0)
+    if not math.isfinite(ceiling) or largest > MARGINAL_ENTRIES:
+        return [np.arange(size) for size in network.sizes]
+    margin = ceiling + 1e-9 * abs(ceiling)
+    return [np.flatnonzero(least <= margin) for least in elimination.marginals(network, plan)]
+
+
+def _proven(cost: float, bound: float, rows: Limits, enough: float = 0.0) -> bool:
+    """Whether a bound is so near a cost that nothing need be done; prices cannot close the gap wholly."""
+    return bound >= cost or bound >= cost - max(ENOUGH, enough) * abs(cost) * bool(rows)
+
+
+def better(network: Network, *choices: list[int] | None) -> list[int] | None:
+    """The cheapest, the first of equals, or None if all are."""
+    found = [choice for choice in choices if choice is not None]
+    return min(found, key=lambda choice: elimination.evaluate(network, choice), default=None)
