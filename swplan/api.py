@@ -26,7 +26,7 @@ from swplan.runtime.rehearsal import rehearsed
 from swplan.runtime.step import PlannedStep, check, planned_step
 from swplan.runtime.trace import Statics, signature_of
 from swplan.search.exploring import RECOMPUTE
-from swplan.search.planner import Progress
+from swplan.search.hunting import Progress
 
 
 def at_hand() -> Cluster:

@@ -28,10 +28,10 @@ from swplan.runtime.pinned import Hold, hold, prices, with_named
 from swplan.runtime.trace import Program
 from swplan.search.classics import CLASSICS, classic
 from swplan.search.decisions import decision_graph
-from swplan.search.exploring import Explored, explore
+from swplan.search.exploring import Explored, Progress, explore
 from swplan.search.fitting import Found
 from swplan.search.frame import domain
-from swplan.search.planner import Progress, find
+from swplan.search.planner import find
 from swplan.search.pricing import Pricer
 from swplan.search.subject import Subject, subject
 from swplan.search.variants import AS_WRITTEN, Variant

@@ -20,13 +20,16 @@ from swplan.costmodel.network import Placement
 from swplan.ir.graph import Graph, Op
 from swplan.ir.layout import replicated
 from swplan.search.fitting import Found
+from swplan.search.hunting import Hunt, Progress
 from swplan.search.pinning import Pinned
-from swplan.search.planner import Hunt, Progress, hunt
+from swplan.search.planner import hunt
 from swplan.search.subject import ENOUGH, Pins, Subject, pricer_on, subject
 from swplan.search.variants import AS_WRITTEN, Level, Variant, levels, micro_batch_counts, seconds_by_op
 
 PROMISING = 4
-"""Meshes on which variants are tried."""
+"""Meshes on which a variant is solved."""
+RELAXED = 16
+"""Meshes on which it is solved as if memory were no limit, while nothing is known to fit."""
 OPEN = 0.3
 """Gap beyond which meshes of more than two axes are looked at, unless they were asked for."""
 MOST_PARTS = 256
@@ -138,7 +141,8 @@ class _Exploration:
     levels: Callable[[], Sequence[Level]]
     parts: int | None
     as_written: bool
-    first: Hunt | None = None
+    low: dict[Placement, float] = field(default_factory=dict)
+    prices: dict[str, float] = field(default_factory=dict)
     best: tuple[Variant, Subject, Found] | None = None
     bound_s: float = np.inf
     points: list[Point] = field(default_factory=list)
@@ -152,12 +156,18 @@ class _Exploration:
         self.floors.clear()
         self.options["max_axes"] = axes
         pins = self.pins(self.written) if self.pins else None
-        self.first = hunt(self.written, pins=pins, worst_s=self.best_s, **self.options)
+        first = hunt(self.written, pins=pins, worst_s=self.best_s, **self.options)
+        self.low = dict(first.floors)
         if self.as_written:
-            self.take(AS_WRITTEN, self.written, self.first)
-        if self.best_s > (1 + ENOUGH) * self.first.floor_s:
+            self.take(AS_WRITTEN, self.written, first)
+        if self.best_s > (1 + ENOUGH) * self.floor_s:
             self.over()
         self.bound_s = min(self.bound_s, self.best_s)
+
+    @property
+    def floor_s(self) -> float:
+        """What any plan costs at least that is not looked at yet, even if memory is no limit."""
+        return min(self.low.values(), default=np.inf)
 
     @property
     def best_s(self) -> float:
@@ -166,6 +176,7 @@ class _Exploration:
     def take(self, variant: Variant, prepared: Subject, state: Hunt) -> None:
         """Takes in what a search found."""
         found = state.found()
+        self.prices.update(state.prices)
         self.tried[variant] = min(state.least_bytes, self.tried.get(variant, np.inf))
         self.floors[variant] = state.floor_s
         self.free[variant] = found is not None and found.best.cost_s <= (1 + ENOUGH) * state.floor_s
@@ -180,10 +191,10 @@ class _Exploration:
 
     def over(self) -> None:
         """Tries more and more micro-batches, each with as little computed again as fits."""
-        for parts in self.counts():
+        for parts in self.counts() if self.low else ():
             if not self.over_levels(parts) or self._late():
                 break
-        self.bound_s = min(self.bound_s, self.first.floor_s)
+        self.bound_s = min(self.bound_s, self.floor_s)
 
     def over_levels(self, parts: int) -> bool:
         """Tries the levels of one number of micro-batches; whether more micro-batches may cost less.
@@ -197,7 +208,7 @@ class _Exploration:
         if self.is_free(_variant(parts, plain)) or self.floors[_variant(parts, plain)] >= self.best_s:
             return False
         for level in [*others[-1:], *others[:-1]]:
-            if self.first.floor_s + level.again_s / self.written.cluster.devices >= self.best_s or self._late():
+            if self.floor_s + level.again_s / self.written.cluster.devices >= self.best_s or self._late():
                 break
             self.attempt(_variant(parts, level))
             if self.is_free(_variant(parts, level)) != (level is others[-1]):
@@ -218,16 +229,22 @@ class _Exploration:
         return tuple(found)
 
     def attempt(self, variant: Variant) -> bool:
-        """Searches one variant on the most promising meshes; whether there is such a program."""
+        """Searches one variant on the meshes on which it may beat the best so far; whether there is such a program.
+
+        Within memory it is solved on the most promising ones.
+        """
         graph = self.make(variant) if variant not in self.floors else None
         if graph is None:
             return variant in self.floors
         prepared = subject(graph, self.written.cluster, self.written.xla)
-        meshes = sorted(self.first.floors, key=lambda mesh: (self.first.floors[mesh], mesh.sizes, mesh.order))
-        options = self.options | {"meshes": meshes[:PROMISING], "worst_s": self.best_s, "least_s": self.first.floor_s}
-        left = (self.first.floors[mesh] for mesh in meshes[PROMISING:])
-        self.bound_s = min([self.bound_s, *left])
-        state = hunt(prepared, pins=self.pins(prepared) if self.pins else None, **options)
+        meshes = sorted(self.low, key=lambda mesh: (self.low[mesh], mesh.sizes, mesh.order))
+        most = PROMISING if self.best else RELAXED
+        self.bound_s = min([self.bound_s, *(self.low[mesh] for mesh in meshes[most:])])
+        options = self.options | {"meshes": meshes[:most], "worst_s": self.best_s, "least_s": self.floor_s}
+        pins = self.pins(prepared) if self.pins else None
+        state = hunt(prepared, pins=pins, known=self.low, looks=PROMISING, prices=self.prices, **options)
+        if not variant.recomputed:
+            self.low.update(state.floors)
         self.take(variant, prepared, state)
         return True
 

@@ -117,17 +117,19 @@ def solve_space(
     *,
     settled_s: float = np.inf,
     loose: float = 0.0,
+    prices: tuple[float, ...] = (),
 ) -> tuple[Solution, Problem]:
     """The best choice on one mesh within a memory limit; none if all cost `worst_s` or more.
 
-    Any choice will do if none costs less than `settled_s`, or if it is as good as the best but for `loose`.
+    Any choice will do if none costs less than `settled_s`, or if it is as good as the best but for `loose`. `prices` of
+    a byte at each moment, in seconds, are where the solver starts if memory is known to bind.
     """
     if memory_bytes < LIMITLESS and needed_bytes(area, subject.moments) > memory_bytes:
         return NOTHING_FITS, Problem(costs=(), edges=())
     stated = problem(area, subject.moments, memory_bytes)
     left = MESH_LIMIT_S if deadline is None else max(1.0, min(MESH_LIMIT_S, deadline - time.monotonic()))
     content = {"enough": ENOUGH, "loose": loose, "settled": settled_s}
-    return solve(stated, time_limit_s=left, upper_bound=worst_s, **content), stated
+    return solve(stated, time_limit_s=left, upper_bound=worst_s, prices=prices, **content), stated
 
 
 def candidate_of(area: Space, solution: Solution, stated: Problem, bound: Bound = FREE) -> Candidate:

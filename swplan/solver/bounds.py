@@ -38,7 +38,7 @@ def by_reduction(network: Network, rows: Limits, search: Search) -> Found:
         search = replace(search, prices=tuple(search.prices[row] for row in small.rows) if search.prices else ())
         found = _by_bounds(small.network, small.limits, search)
     else:
-        found = by_elimination(small.network, small.limits, plan, search.until)
+        found = by_elimination(small.network, small.limits, plan, search)
     choice = None if found.choice is None else small.restore(found.choice)
     prices = dict(zip(small.rows, found.prices, strict=True)) if found.prices else {}
     return found._replace(choice=choice, prices=tuple(prices.get(row, 0.0) for row in range(len(rows))))

@@ -6,7 +6,7 @@ For bounds.py: elimination; rows that bind are priced, and the program decides w
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -19,6 +19,7 @@ from swplan.solver.values import full, restricted
 
 LATE_WORK = 500_000_000  # entries added: what is less than the integer program takes
 MARGINAL_ENTRIES = 20_000_000  # the largest sum that marginals may hold at once: 160 MB
+FEW = 500  # values for which the integer program takes no time
 ENOUGH = 1e-6  # relative gap at which prices suffice
 
 
@@ -55,15 +56,16 @@ class Search:
         return _proven(min(cost, self.ceiling), bound, rows, self.enough)
 
 
-def by_elimination(network: Network, rows: Limits, plan: Order, until: float) -> Found:
+def by_elimination(network: Network, rows: Limits, plan: Order, search: Search) -> Found:
     """Exact if the rows do not bind; else by prices, and the program over what their bound leaves open."""
-    best, bound, prices, _ = lagrangian(network, rows, plan, until)
+    best, bound, prices, _ = lagrangian(network, rows, plan, search.until)
     cost = math.inf if best is None else elimination.evaluate(network, best)
-    if _proven(cost, bound, rows):
+    few = sum(network.sizes) <= FEW
+    if _proven(cost, bound, rows) if few else search.is_content(best, cost, bound, rows):
         return Found(best, bound, "lagrangian" if prices.any() else "elimination")
     kept = _open(priced(network, rows, prices), plan, cost + charge(rows, prices))
-    search = Search(table_limit=0, until=until, ceiling=cost)
-    left = rest(elimination.restrict(network, kept), restricted(rows, kept), search)
+    left = replace(search, table_limit=0, ceiling=cost)
+    left = rest(elimination.restrict(network, kept), restricted(rows, kept), left)
     return Found(better(network, best, full(left.choice, kept)), max(bound, left.bound), left.method)
 
 
@@ -117,4 +119,6 @@ def _proven(cost: float, bound: float, rows: Limits, enough: float = 0.0) -> boo
 def better(network: Network, *choices: list[int] | None) -> list[int] | None:
     """The cheapest, the first of equals, or None if all are."""
     found = [choice for choice in choices if choice is not None]
+    if len(found) < 2:
+        return found[0] if found else None
     return min(found, key=lambda choice: elimination.evaluate(network, choice), default=None)

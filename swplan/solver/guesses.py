@@ -47,6 +47,9 @@ def by_messages(network: Network, rows: Limits, search: Search, anchors: list[li
     for _ in range(GUESSES):
         best.ascend(search.ceiling)
         low, top = best.messages.bound, min(best.cost, search.ceiling)
+        if low >= top:
+            best.bound = top
+            break
         reach = min(low + _margin(best.messages.above, values), top)
         kept = joined(best.messages.within(reach), [*anchors, best.choice])
         found = _small(elimination.restrict(network, kept), restricted(rows, kept), reach >= top, search)
@@ -144,7 +147,7 @@ def _small(
         return None
     choice, bound, _, met = lagrangian(small.network, small.limits, plan, search.until)
     if exact:
-        choice, bound, *_ = by_elimination(small.network, small.limits, plan, search.until)
+        choice, bound, *_ = by_elimination(small.network, small.limits, plan, search)
     lines = [line(network, rows, small.restore(one)) for one in met] if rows else []
     return None if choice is None else small.restore(choice), bound, lines
 

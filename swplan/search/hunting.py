@@ -1,0 +1,233 @@
+"""One search over meshes: screened, solved as if memory were no limit, and those where that does not fit within it.
+
+For planner.py. What is known of every mesh is a bound on what plans on it cost; a mesh whose bound exceeds the best
+cost so far is left out, which loses nothing.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from swplan.costmodel.network import Placement
+from swplan.search.fitting import Found, fitting
+from swplan.search.pinning import Pinned
+from swplan.search.space import Space, lower_bound, needed_bytes, space
+from swplan.search.subject import (
+    ENOUGH,
+    LIMITLESS,
+    Bound,
+    Candidate,
+    Subject,
+    candidate_of,
+    pricer_on,
+    solve_space,
+)
+
+Progress = Callable[[int, int, str], None]
+SEEDS = 2
+UPDATE = "optimizer"
+"""The moment of which micro-batches and recomputation change nothing."""
+RUNNERS_UP = 3
+"""Plans that stand beside the best, before meshes are left out that could be better by no more than `ENOUGH`."""
+FEW = 100
+"""Decisions up to which the search is exact."""
+INTERESTING = 1.02
+"""A mesh all plans of which cost this many times the best one is not solved: it would not even be a runner-up."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Way:
+    """A mesh, and what a search on it is held to."""
+
+    mesh: Placement
+    bound: Bound
+
+    @property
+    def key(self) -> tuple:
+        """What screening depends on: not on which tiers the axes lie."""
+        return (self.mesh.sizes, id(self.bound))
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Screened:
+    """What is known of a mesh before anything is solved.
+
+    Attributes:
+      low_s: plans cost no less.
+      least_bytes: a device holds no less.
+      lasting_bytes: nor any less than this, in however many micro-batches and whatever is computed again: the update of
+        the parameters needs it.
+    """
+
+    low_s: float
+    least_bytes: float
+    lasting_bytes: float
+
+
+@dataclass(slots=True)
+class Hunt:
+    """The state of a search over meshes: what was found, and a bound for all that was looked at.
+
+    `floors` bounds what plans on each mesh cost if memory is no concern, of those meshes on which some variant of the
+    program can fit; no plan holds less than `least_bytes`. `prices` of a byte at moments are the last ones that bound.
+    """
+
+    subject: Subject
+    pins: Bound | Pinned
+    deadline: float | None
+    progress: Progress | None
+    worst_s: float = np.inf
+    least_s: float = np.inf
+    loose: float = 0.0
+    known: Mapping[Placement, float] = field(default_factory=dict)
+    looks: int | None = None
+    prices: dict[str, float] = field(default_factory=dict)
+    candidates: list[Candidate] = field(default_factory=list)
+    excluded: list[tuple[float, Placement]] = field(default_factory=list)
+    seen: set[Placement] = field(default_factory=set)
+    bound: float = np.inf
+    floors: dict[Placement, float] = field(default_factory=dict)
+    least_bytes: float = np.inf
+
+    @property
+    def floor_s(self) -> float:
+        """A bound on what any plan costs if memory is no concern."""
+        return min(self.floors.values(), default=np.inf)
+
+    @property
+    def best_s(self) -> float:
+        """The cost of the best plan so far."""
+        return min([self.worst_s, *(c.cost_s for c in self.candidates)])
+
+    @property
+    def ceiling_s(self) -> float:
+        """What a plan must cost less than to be of interest: the best known, or one that may stand beside ours."""
+        return min([self.worst_s, *(INTERESTING * c.cost_s for c in self.candidates)])
+
+    @property
+    def settled_s(self) -> float:
+        """A mesh of which all plans cost at least this need not be solved well: exact where that takes no time."""
+        few = len(self.subject.folded.members) <= FEW
+        return self.best_s if few else (1 - ENOUGH) * self.best_s
+
+    def found(self) -> Found | None:
+        """The cheapest candidate of which the finished program fits."""
+        candidates = sorted(self.candidates, key=lambda c: c.cost_s)
+        return fitting(self.subject, candidates, self.bound, len(self.seen), self.worst_s)
+
+    def over(self, meshes: Sequence[Placement], most: int | None = None) -> None:
+        """Looks at meshes, the most promising first, and at no more than `most` of those that could fit."""
+        fresh = [mesh for mesh in dict.fromkeys(meshes) if mesh not in self.seen]
+        self.seen.update(fresh)
+        ways = [Way(mesh, bound) for mesh in fresh for bound in self.held(mesh)]
+        screened = self.screen(ways)
+        low = {way: max(screened[way.key].low_s, self.known.get(way.mesh, 0.0)) for way in ways}
+        order = sorted(ways, key=lambda way: (low[way], screened[way.key], len(way.mesh.sizes)))
+        capacity = self.subject.cluster.memory_bytes
+        fitting = [way for way in order if screened[way.key].least_bytes <= capacity]
+        self.excluded += [(low[way], way.mesh) for way in order if screened[way.key].least_bytes > capacity]
+        chosen = fitting[:most]
+        self.bound = min([self.bound, *(low[way] for way in fitting[len(chosen) :])])
+        self.least_bytes = min([self.least_bytes, *(found.least_bytes for found in screened.values())])
+        for way in reversed(order):
+            if screened[way.key].lasting_bytes <= capacity:
+                self.floors[way.mesh] = low[way]
+        bounds = {way: self.relax(way, low[way], (i, 2 * len(chosen))) for i, way in enumerate(chosen)}
+        tight = sorted((way for way in chosen if bounds[way] is not None), key=lambda way: bounds[way])
+        for done, way in enumerate(tight):
+            self.look(way, bounds[way], (2 * len(chosen) - len(tight) + done, 2 * len(chosen)), done)
+
+    def held(self, mesh: Placement) -> Sequence[Bound]:
+        """Every way to be held on a mesh: one, or each binding of the names of pins that can hold."""
+        return self.pins.on(mesh) if isinstance(self.pins, Pinned) else (self.pins,)
+
+    def area(self, way: Way) -> Space:
+        """What can be chosen on a mesh."""
+        return space(self.subject.folded, pricer_on(self.subject, way.mesh), way.bound.options)
+
+    def screen(self, ways: Sequence[Way]) -> dict[tuple, Screened]:
+        """By mesh sizes and what holds them, what is known at once."""
+        update = [moment for moment in self.subject.moments if moment.label == UPDATE]
+        found: dict[tuple, Screened] = {}
+        for done, way in enumerate(ways):
+            if way.key not in found:
+                if self.progress:
+                    self.progress(done, len(ways), "screening meshes")
+                area = self.area(way)
+                least, lasting = (needed_bytes(area, moments) for moments in (self.subject.moments, update))
+                found[way.key] = Screened(lower_bound(area), least, lasting)
+        return found
+
+    def relax(self, way: Way, low: float, share: tuple[int, int]) -> float | None:
+        """Solves one mesh as if memory were no limit: a bound on what it costs; None if that settles it."""
+        if self._hopeless(way.mesh, low, share):
+            return None
+        area = self.area(way)
+        worst = self.ceiling_s
+        solution, stated = solve_space(
+            self.subject, area, LIMITLESS, self.deadline, worst, settled_s=self.best_s, loose=self.loose
+        )
+        self.raised(way, solution.bound)
+        if solution.choice is None and solution.bound >= worst:
+            self.bound = min(self.bound, solution.bound)
+            return None
+        candidate = candidate_of(area, solution, stated, way.bound) if solution.choice is not None else None
+        if candidate is None or candidate.memory_bytes > self.subject.cluster.memory_bytes:
+            return max(solution.bound, low)
+        self.bound = min(self.bound, solution.bound)
+        self.candidates.append(candidate)
+        return None
+
+    def raised(self, way: Way, bound_s: float) -> None:
+        """Takes in a better floor of a mesh, if it is held in one way only."""
+        if len(self.held(way.mesh)) == 1:
+            self.floors[way.mesh] = max(self.floors.get(way.mesh, 0.0), bound_s)
+
+    def look(self, way: Way, low: float, share: tuple[int, int], looks: int) -> None:
+        """Solves one mesh within the memory of a device, unless it could not beat the best or only just."""
+        if self._hopeless(way.mesh, low, share):
+            return
+        beside = len(self.candidates) > RUNNERS_UP and low >= self.settled_s
+        if beside or (self.looks is not None and looks >= self.looks):
+            self.bound = min(self.bound, low)
+            return
+        area = self.area(way)
+        capacity, worst = self.subject.cluster.memory_bytes, self.ceiling_s
+        content = {"settled_s": self.settled_s, "loose": self.loose}
+        prices = tuple(self.prices.get(moment.label, 0.0) for moment in self.subject.moments)
+        solution, stated = solve_space(self.subject, area, capacity, self.deadline, worst, prices=prices, **content)
+        if solution.prices:
+            self.prices.update(zip((row.label for row in stated.rows), solution.prices, strict=True))
+        self.bound = min(self.bound, max(solution.bound, low))
+        if solution.choice is not None and solution.cost < worst:
+            self.candidates.append(candidate_of(area, solution, stated, way.bound))
+        elif solution.bound < worst or worst == np.inf:
+            self.excluded.append((low, way.mesh))
+
+    def _hopeless(self, mesh: Placement, low: float, share: tuple[int, int]) -> bool:
+        """Whether a mesh need not be solved: it cannot beat the best, or the time is up."""
+        if self.progress:
+            self.progress(*share, _status(mesh, self.best_s, min(self.least_s, self.floor_s)))
+        late = self.deadline is not None and time.monotonic() > self.deadline and bool(self.candidates)
+        if low >= self.best_s or late:
+            self.bound = min(self.bound, low)
+            return True
+        return False
+
+    def seeds(self) -> list[Placement]:
+        """The most promising meshes: the cheapest that fit, and those with the lowest bounds that do not."""
+        fitting = [c.placement for c in sorted(self.candidates, key=lambda c: c.cost_s)[:SEEDS]]
+        missing = sorted((e for e in self.excluded if e[0] < self.best_s), key=lambda e: (e[0], e[1].sizes, e[1].order))
+        return fitting + [mesh for _, mesh in missing[:SEEDS]]
+
+
+def _status(placement: Placement, best_s: float, least_s: float) -> str:
+    """What is looked at, and what is known so far: no plan costs less than `least_s`."""
+    mesh = " x ".join(map(str, placement.sizes)) or "1"
+    if best_s == np.inf:
+        return f"mesh {mesh}"
+    return f"mesh {mesh}, best so far {best_s:.3g} s, gap {max(0.0, 1 - least_s / best_s):.1%}"
