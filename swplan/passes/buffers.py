@@ -25,15 +25,16 @@ _Order = tuple[int, ...] | None
 _Orders = dict[int, _Order]
 
 
-def fuse(instructions: Sequence[Instruction], kept: set[int]) -> list[Kernel]:
+def fuse(instructions: Sequence[Instruction], kept: set[int], *, in_order: bool = False) -> list[Kernel]:
     """The kernels of a region, in program order.
 
     Args:
       instructions: of the region.
       kept: buffers that must exist: what leaves the region.
+      in_order: they run in that order, so that nothing asks for the turns of readers.
     """
     plan = _plan(instructions, kept)
-    turns = turns_of_readers(instructions, plan.absorbed, plan.gone)
+    turns = {} if in_order else turns_of_readers(instructions, plan.absorbed, plan.gone)
     inside: dict[int, _Orders] = {}
     kernels = []
     for position, one in enumerate(instructions):
@@ -73,7 +74,8 @@ def _plan(instructions: Sequence[Instruction], kept: set[int]) -> _Fusion:
     producers: dict[int, str] = {}
     for position, one in enumerate(instructions):
         name = _CONSTANT if one.kind == LOOP and _is_constant(one, producers) else one.name
-        producers.update(dict.fromkeys(one.writes, name))
+        for buffer in one.writes:
+            producers[buffer] = name
         for buffer in dict.fromkeys(one.reads):
             readers.setdefault(buffer, []).append(position)
     plan = _Fusion(library={position for position, one in enumerate(instructions) if one.kind == LIBRARY})
@@ -82,7 +84,7 @@ def _plan(instructions: Sequence[Instruction], kept: set[int]) -> _Fusion:
         users = readers.get(one.writes[0], [])
         if one.kind == LOOP and users:
             free = sum(producers.get(buffer) not in _MADE_OF_LITTLE for buffer in one.wide) <= 1
-            plan.constant |= {position} if producers[one.writes[0]] == _CONSTANT else set()
+            plan.constant.update((position,) if producers[one.writes[0]] == _CONSTANT else ())
             _inline(plan, instructions, position, users, must_exist=one.writes[0] in kept, repeatable=free)
     return plan
 
@@ -143,9 +145,9 @@ def _reads(one: Instruction, inside: Mapping[int, _Orders], absorbed: set[int]) 
     found: _Orders = {}
     for buffer in one.reads:
         order = one.turn or (() if buffer in one.alike else None)
-        sources = inside[buffer] if buffer in absorbed else {buffer: ()}
-        for source, through in sources.items():
-            whole = _composed(through, order)
+        sources = inside[buffer].items() if buffer in absorbed else ((buffer, ()),)
+        for source, through in sources:
+            whole = _composed(through, order) if through != () else order
             found[source] = whole if found.get(source, whole) == whole else None
     return found
 
@@ -188,12 +190,11 @@ def overwritten(kernels: Sequence[Kernel], pairs: Sequence[tuple[int, int]]) -> 
 def copy_first(kernels: Sequence[Kernel], copies: Mapping[int, int]) -> list[Kernel]:
     """The same kernels on copies (old -> copy) of buffers, and what makes the copies."""
     first = [Kernel(None, "copy", {old: False}, (copy,)) for old, copy in copies.items()]
-    rest = [
-        replace(
-            one,
-            reads={copies.get(buffer, buffer): same for buffer, same in one.reads.items()},
-            turns={copies.get(buffer, buffer): turn for buffer, turn in one.turns.items()},
-        )
-        for one in kernels
-    ]
-    return first + rest
+    return first + [one if copies.keys().isdisjoint(one.reads) else _reading(one, copies) for one in kernels]
+
+
+def _reading(kernel: Kernel, copies: Mapping[int, int]) -> Kernel:
+    """The same kernel on copies of what it reads."""
+    reads = {copies.get(buffer, buffer): same for buffer, same in kernel.reads.items()}
+    turns = {copies.get(buffer, buffer): turn for buffer, turn in kernel.turns.items()}
+    return replace(kernel, reads=reads, turns=turns)

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from swplan.ir.device import Compute, DeviceOp, DeviceProgram, Move
+from swplan.ir.graph import Aval
 from swplan.passes.xla import Xla
 
 LOOP, LIBRARY, BARRED, WHOLE = "loop", "library", "barred", "whole"
@@ -120,28 +121,27 @@ def kind_of(work: Lowering, op: Compute) -> str:
     return LOOP if fusible and len(op.results) == 1 else WHOLE
 
 
-def alike(work: Lowering, op: Compute | Move) -> tuple[int, ...]:
-    """Reads that the op may write over: what it reads element by element, and not under another shape."""
-    name = op.step.kind if isinstance(op, Move) else op.op.primitive
-    if name in IN_PLACE:
+def alike(work: Lowering, op: Compute, kind: str) -> tuple[int, ...]:
+    """Reads that an op may write over: what it reads element by element, and not under another shape."""
+    if op.op.primitive in IN_PLACE:
         return (work.of(op.operands[0]),)
-    if isinstance(op, Move) or name in REARRANGING or kind_of(work, op) != LOOP:
+    if kind != LOOP or op.op.primitive in REARRANGING:
         return ()
     values = work.program.values
     shape = values[op.results[0]].aval.shape
-    same = [v for v in op.operands if values[v].aval.shape == shape]
-    return tuple(work.of(v) for v in same if values[work.likes.get(work.of(v), work.of(v))].aval.shape == shape)
+    same = [work.of(v) for v in op.operands if values[v].aval.shape == shape]
+    return tuple(buffer for buffer in same if values[work.likes.get(buffer, buffer)].aval.shape == shape)
 
 
 def wide(work: Lowering, op: Compute | Move) -> tuple[int, ...]:
     """Reads with as many dims and elements as the result."""
-    result = work.program.values[op.results[0]].aval
+    values, constants = work.program.values, work.program.constants
+    result = values[op.results[0]].aval
+    return tuple(work.of(v) for v in op.operands if v not in constants and _is_wide(values[v].aval, result))
 
-    def is_wide(value: int) -> bool:
-        aval = work.program.values[value].aval
-        return aval.shape == result.shape or (len(aval.shape) >= len(result.shape) and aval.size >= result.size)
 
-    return tuple(work.of(v) for v in op.operands if v not in work.program.constants and is_wide(v))
+def _is_wide(aval: Aval, result: Aval) -> bool:
+    return aval.shape == result.shape or (len(aval.shape) >= len(result.shape) and aval.size >= result.size)
 
 
 def in_order(permutation: Sequence[int], shape: Sequence[int]) -> bool:

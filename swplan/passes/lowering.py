@@ -28,6 +28,8 @@ from swplan.passes.sums import join_sums
 from swplan.passes.xla import Xla
 
 _BITCASTS = {"reshape", "squeeze", "expand_dims", "copy", "name", "stop_gradient", "sharding_constraint"}
+_AT_TIMES = {"broadcast_in_dim", "transpose"}  # a bitcast where no element moves
+_SPECIAL = {"dot_general": product, "conv_general_dilated": convolution, "select_and_scatter_add": select_and_scatter}
 
 
 def lower(program: DeviceProgram, xla: Xla, *, any_order: bool = False) -> Lowering:
@@ -75,27 +77,22 @@ def _instructions(work: Lowering, op: DeviceOp, producers: dict[int, DeviceOp], 
     if _is_bitcast(work.program, op) or turns_product(work.program, op, producers, readers):
         work.root[op.results[0]] = work.of(op.operands[0])
         return []
-    special = {
-        "dot_general": product,
-        "conv_general_dilated": convolution,
-        "select_and_scatter_add": select_and_scatter,
-    }
-    if op.op.primitive in special:
-        return special[op.op.primitive](work, op, producers)
-    name = op.op.primitive
+    name, kind = op.op.primitive, kind_of(work, op)
+    if name in _SPECIAL:
+        return _SPECIAL[name](work, op, producers)
     costly = name in EXPENSIVE or name in REDUCTIONS
-    made, reads = _spread(work, op)
-    return [*made, Instruction(op, name, reads, op.results, kind_of(work, op), costly, alike(work, op), wide(work, op))]
+    made, reads = _spread(work, op, kind)
+    return [*made, Instruction(op, name, reads, op.results, kind, costly, alike(work, op, kind), wide(work, op))]
 
 
-def _spread(work: Lowering, op: Compute) -> tuple[list[Instruction], tuple[int, ...]]:
+def _spread(work: Lowering, op: Compute, kind: str) -> tuple[list[Instruction], tuple[int, ...]]:
     """What an op reads; smaller operands of an elementwise op are broadcast first, once for each shape."""
-    reads = tuple(work.of(v) for v in op.operands if v not in work.program.constants)
     avals = {v: work.program.values[v].aval for v in op.operands if v not in work.program.constants}
+    reads = tuple(work.of(v) for v in op.operands if v in avals)
+    if kind != LOOP or op.op.primitive in REARRANGING or op.op.primitive in IN_PLACE:
+        return [], reads
     result = work.program.values[op.results[0]].aval
     smaller = [v for v, aval in avals.items() if aval.shape != result.shape and aval.size < result.size]
-    if not smaller or op.op.primitive in REARRANGING | IN_PLACE or kind_of(work, op) != LOOP:
-        return [], reads
     made, spread = [], {}
     for value in smaller:
         key = (work.of(value), avals[value].shape, ("as", *result.shape))
@@ -103,19 +100,19 @@ def _spread(work: Lowering, op: Compute) -> tuple[list[Instruction], tuple[int, 
             work.copies[key] = work.new(value, int(result.size * avals[value].item_bytes))
             made.append(Instruction(op, "broadcast_in_dim", (work.of(value),), (work.copies[key],), LOOP))
         spread[work.of(value)] = work.copies[key]
-    return made, tuple(spread.get(read, read) for read in reads)
+    return made, tuple(spread.get(read, read) for read in reads) if spread else reads
 
 
 def _is_bitcast(program: DeviceProgram, op: Compute) -> bool:
     """Whether the result is the operand as it lies in memory, under another shape."""
-    if not op.operands:
+    if not op.operands or not (op.op.primitive in _BITCASTS or op.op.primitive in _AT_TIMES):
         return False
     before, after = program.values[op.operands[0]].aval, program.values[op.results[0]].aval
     if op.op.primitive in _BITCASTS:
         return before.bytes == after.bytes
     if op.op.primitive == "broadcast_in_dim":
         return before.size == after.size and op.operands[0] not in program.constants
-    return op.op.primitive == "transpose" and in_order(op.op.params["permutation"], before.shape)
+    return in_order(op.op.params["permutation"], before.shape)
 
 
 def _loop(work: Lowering, op: Loop) -> Instruction:
@@ -134,7 +131,12 @@ def _loop(work: Lowering, op: Loop) -> Instruction:
 
 
 def _zeros_first(work: Lowering, found: list[Instruction], region: DeviceRegion) -> list[Instruction]:
-    """Stacked results start as zeros, made once for each size and copied where several loops or results need them."""
+    """Stacked results start as zeros, made once for each size and copied where several loops or results need them.
+
+    A target that runs in the order of the program makes them where a loop begins.
+    """
+    if work.any_order:
+        return [made for one in found for made in (*_zeros_of(work, one), one)]
     wanted = [(one.op, zero) for one in found if isinstance(one.op, Loop) for zero in work.zeros.get(id(one.op), ())]
     counts = Counter(work.bytes(zero) for _, zero in wanted)
     made: list[Instruction] = []
@@ -144,3 +146,8 @@ def _zeros_first(work: Lowering, found: list[Instruction], region: DeviceRegion)
         source = (shared[work.bytes(zero)],) if work.bytes(zero) in shared else ()
         made.append(Instruction(op, "copy" if source else "zeros", source, (zero,)))
     return made + found
+
+
+def _zeros_of(work: Lowering, one: Instruction) -> list[Instruction]:
+    """What makes the zeros of a loop."""
+    return [Instruction(one.op, "zeros", (), (zero,)) for zero in work.zeros.get(id(one.op), ())]

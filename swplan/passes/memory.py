@@ -122,18 +122,18 @@ def _by_role(alive: Iterable[Held]) -> dict[str, int]:
 def temporaries_of(work: Lowering, program: DeviceProgram, in_order: bool) -> tuple[list[Life], tuple[Kernel, ...]]:
     """What lives beside arguments and results: donated inputs are written over, or copied where that is too early."""
     inputs, outputs = program.top.inputs, [work.of(v) for v in program.top.outputs]
-    kernels = fuse(work.regions[id(program.top)], set(outputs))
+    kernels = fuse(work.regions[id(program.top)], set(outputs), in_order=in_order)
     pairs = [(inputs[i], outputs[o]) for o, i in program.aliases.items() if outputs[o] != inputs[i]]
     copies = {old: work.new(old, work.bytes(old)) for old in sorted(overwritten(kernels, pairs))}
     written = copy_first(kernels, copies)
     order = list(written) if in_order else schedule(written, inputs)
-    ranks = depth_first(order, outputs)
+    ranks = {} if in_order else depth_first(order, outputs)
     run = _run(work, order, _lives(work, order, outputs, {*inputs, *outputs}), ranks)
     if in_order:
         return list(run.lives), run.kernels
     replaced = {new for _, new in pairs}
     places = dict(pairs) | {new: new for new in outputs if new not in inputs and new not in replaced}
-    holes = [_in_time(run, hole) for hole in _holes(work, order, places, ranks)]
+    holes = [_in_time(run, hole, hole.rank) for hole in _holes(work, order, places, ranks)]
     return outside_holes(run.lives, holes), run.kernels
 
 
@@ -209,18 +209,18 @@ def _run(work: Lowering, order: Sequence[Kernel], lives: Iterable[Life], ranks: 
             kernels += run.kernels
         ends.append(len(kernels) - 1)
     outer = _Run((), tuple(kernels), tuple(begins), tuple(ends))
-    ranked = (replace(life, rank=ranks[life.buffer]) for life in lives)
-    return replace(outer, lives=(*(_in_time(outer, life) for life in ranked), *inner))
+    return replace(outer, lives=(*(_in_time(outer, life, ranks.get(life.buffer, 0)) for life in lives), *inner))
 
 
 def _moved(life: Life, times: int, ranks: int) -> Life:
     return replace(life, start=life.start + times, end=life.end + times, rank=life.rank + ranks)
 
 
-def _in_time(run: _Run, life: Life) -> Life:
+def _in_time(run: _Run, life: Life, rank: int) -> Life:
     """A lifetime in positions of kernels as one in times; one that leaves its region lasts to the end."""
     last = len(run.begins) - 1
-    return replace(life, start=run.begins[min(life.start, last)], end=run.ends[min(life.end, last)])
+    start, end = run.begins[min(life.start, last)], run.ends[min(life.end, last)]
+    return Life(life.buffer, life.bytes, start, end, life.heir, rank)
 
 
 def _is_loop(kernel: Kernel) -> bool:

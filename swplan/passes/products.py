@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from swplan.ir.device import Compute, DeviceOp, DeviceProgram, Move
-from swplan.passes.instructions import BARRED, LOOP, WHOLE, Instruction, Lowering, alike, in_order, wide
+from swplan.passes.instructions import BARRED, LOOP, WHOLE, Instruction, Lowering, in_order, wide
 
 _PARTS = 8  # of an all-to-all that are told apart
 _FUSED_PARTS = 4  # joined inside of a reader: seen with 4 parts, not with 8 (jaxlib 0.10.2)
@@ -121,7 +121,7 @@ def move(work: Lowering, op: Move) -> list[Instruction]:
     if kind == "slice" and work.xla.keeps_barriers:
         return _between_barriers(work, op, source)
     if kind in ("slice", "mask"):
-        return [Instruction(op, kind, (source,), (result,), LOOP, False, alike(work, op), wide(work, op))]
+        return [Instruction(op, kind, (source,), (result,), LOOP, wide=wide(work, op))]
     if kind == "all_to_all":
         return _all_to_all(work, op, source)
     shape = work.program.values[result].aval.shape

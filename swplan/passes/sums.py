@@ -18,6 +18,8 @@ def join_sums(work: Lowering, found: list[Instruction]) -> list[Instruction]:
     if len(sums) < 2:
         return found
     groups = _groups([_exchange(work, found[position]) for position in sums], _waits(found, sums))
+    if len(groups) == len(sums):
+        return found
     members = [[found[sums[index]] for index in group] for group in groups]
     joined = {id(group[0]): _merge(group) for group in members}
     dropped = {id(one) for group in members for one in group[1:]}
