@@ -33,7 +33,9 @@ def read_again(graph: Graph) -> dict[int, int]:
     counts: dict[int, int] = {}
     made: set[int] = set()
     _count(graph.top, counts, others, made)
-    _windows(graph.top, mixed)
+    for op in graph.top.ops:
+        if op.regions:
+            _passes(op, mixed)
     chosen = counts.keys() & others - made - mixed
     return {value: counts[value] for value in sorted(chosen) if graph.avals[value].shape}
 
@@ -52,17 +54,22 @@ def _count(region: Region, counts: dict[int, int], others: set[int], made: set[i
             _count(body, counts, others, made)
 
 
+def _passes(op: Op, mixed: set[int]) -> Windows:
+    """In which passes an op reads each value; `mixed` are those that one loop reads in both."""
+    reads: Windows = {value: {is_later(op)} for value in op.operands}
+    for body in op.regions:
+        for value, passes in _windows(body, mixed).items():
+            reads.setdefault(value, set()).update(passes)
+    mixed.update(value for value, passes in reads.items() if len(passes) > 1)
+    return reads
+
+
 def _windows(region: Region, mixed: set[int]) -> Windows:
-    """In which passes a region reads each value from outside; `mixed` are those that one loop reads in both."""
+    """In which passes a region reads each value from outside."""
     found: Windows = {}
     defined = set(region.inputs)
     for op in region.ops:
-        reads: Windows = {value: {is_later(op)} for value in op.operands}
-        for body in op.regions:
-            for value, passes in _windows(body, mixed).items():
-                reads.setdefault(value, set()).update(passes)
-        mixed.update(value for value, passes in reads.items() if len(passes) > 1)
-        for value, passes in reads.items():
+        for value, passes in _passes(op, mixed).items():
             found.setdefault(value, set()).update(passes)
         defined.update(op.results)
     for value in region.outputs:

@@ -38,6 +38,13 @@ def result_layout(rule: Rule, result: int, strategy: Strategy) -> Layout:
 
 
 @lru_cache(maxsize=65536)
+def op_layouts(rule: Rule, strategy: Strategy) -> tuple[tuple[Layout, ...], tuple[Layout, ...]]:
+    """The layouts in which an op needs its operands, and those in which it leaves its results."""
+    needed = tuple(operand_layout(rule, operand, strategy) for operand in range(len(rule.operands)))
+    return needed, tuple(result_layout(rule, result, strategy) for result in range(len(rule.results)))
+
+
+@lru_cache(maxsize=65536)
 def _operand_entries(rule: Rule, operand: int) -> dict[int, int]:
     """For every entry of a strategy that of the layout of an operand."""
     passed = {through(g): SUM if operand in group else REPLICATED for g, group in enumerate(rule.linear)}

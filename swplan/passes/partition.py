@@ -15,7 +15,7 @@ from swplan.ir.again import is_later, is_made_again, read_again
 from swplan.ir.device import Compute, DeviceOp, DeviceProgram, DeviceRegion, DeviceValue, Loop, Move
 from swplan.ir.graph import Aval, Graph, Op, Region
 from swplan.ir.layout import Layout, Step, local_shape, replicated, reshard, shift
-from swplan.ir.strategy import operand_layout, remaking, result_layout
+from swplan.ir.strategy import op_layouts, remaking
 
 Choices = Mapping[tuple[str, int], tuple[int, ...]]
 
@@ -46,12 +46,14 @@ class _Partitioner:
     scope: _Scope = field(default_factory=_Scope)
     made: dict[int, Op] = field(default_factory=dict)
     pinned: frozenset[int] = frozenset()
+    parts: dict[tuple[Aval, Layout], Aval] = field(default_factory=dict)
 
-    def new(self, origin: int, layout: Layout, aval: Aval | None = None) -> int:
+    def new(self, origin: int, layout: Layout) -> int:
         """A new local value: the part of a global one in this layout."""
-        whole = aval or self.graph.avals[origin]
-        local = Aval(local_shape(whole.shape, layout, self.sizes), whole.dtype)
-        self.values.append(DeviceValue(local, layout, origin, self.graph.role(origin)))
+        key = whole, _ = self.graph.avals[origin], layout
+        if key not in self.parts:
+            self.parts[key] = Aval(local_shape(whole.shape, layout, self.sizes), whole.dtype)
+        self.values.append(DeviceValue(self.parts[key], layout, origin, self.graph.role(origin)))
         return len(self.values) - 1
 
     def define(self, value: int, layout: Layout) -> int:
@@ -63,6 +65,8 @@ class _Partitioner:
     def fetch(self, value: int, layout: Layout, reader: Op | None = None) -> int:
         """The local value in this layout, resharded where it is defined if it does not exist yet."""
         home = self.homes[value]
+        if layout in home.versions and value not in self.again and value not in self.pinned:
+            return home.versions[layout]
         if value in self.made and layout not in home.versions:
             return self._make_again(value, home, layout, reader)
         copy = self.choices.get(("copy", value), home.base)
@@ -118,12 +122,9 @@ class _Partitioner:
 
     def op(self, op: Op) -> None:
         strategy = self.choices["op", op.results[0]]
-        operands = tuple(
-            self.fetch(value, operand_layout(op.rule, slot, strategy), op) for slot, value in enumerate(op.operands)
-        )
-        results = tuple(
-            self.define(value, result_layout(op.rule, out, strategy)) for out, value in enumerate(op.results)
-        )
+        needed, left = op_layouts(op.rule, strategy)
+        operands = tuple(self.fetch(value, layout, op) for value, layout in zip(op.operands, needed, strict=True))
+        results = tuple(self.define(value, layout) for value, layout in zip(op.results, left, strict=True))
         self.scope.ops.append(Compute(op, strategy, operands, results, self._present(op.after)))
         if is_made_again(op, self.graph):
             self.made[op.results[0]] = op
