@@ -29,6 +29,7 @@ ELEMENTWISE = {
     "integer_pow", "eq", "ne", "lt", "le", "gt", "ge", "and", "or", "not", "convert_element_type", "select_n",
     "is_finite", "log1p", "expm1", "logistic", "square", "add_any",
 }  # fmt: skip
+COMPUTED = (KEEPS_UNIFORM | ELEMENTWISE) - {"broadcast_in_dim"}
 UNITS = {"add": 0.0, "add_any": 0.0, "sub": 0.0, "mul": 1.0, "div": 1.0, "max": -np.inf, "min": np.inf}
 ONE_SIDED = {"sub", "div"}
 RESHAPES = {"reshape", "broadcast_in_dim", "squeeze", "expand_dims", "transpose"}
@@ -41,10 +42,11 @@ def reshape_key(reader: Reader, eqn: Any, operands: Sequence[int]) -> tuple | No
     XLA makes one reshape of a chain of them, or nothing where the value has that shape, so what reads them is equal.
     None for all else.
     """
-    name, moved = eqn.primitive.name, eqn.params.get("permutation") or eqn.params.get("dimensions") or ()
+    name = eqn.primitive.name
     if name not in RESHAPES or len(operands) != 1 or operands[0] in reader.constants:
         return None
     before, shape = reader.avals[operands[0]], tuple(eqn.outvars[0].aval.shape)
+    moved = eqn.params.get("permutation") or eqn.params.get("dimensions") or ()
     long = [dim for dim in moved if before.shape[dim] > 1]
     if before.size != prod(shape) or (name in ("transpose", "reshape") and long != sorted(long)):
         return None
@@ -96,7 +98,7 @@ def folded(reader: Reader, eqn: Any, operands: Sequence[int], result: Aval) -> i
         return None
     name = eqn.primitive.name
     known = all(v in reader.constants for v in operands)
-    if known and name in KEEPS_UNIFORM | ELEMENTWISE and name != "broadcast_in_dim" and result.size <= LARGEST:
+    if known and name in COMPUTED and result.size <= LARGEST:
         return reader.constant(_evaluate(reader, eqn, operands))
     return _uniform(reader, eqn, operands, result)
 

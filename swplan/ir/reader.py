@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -155,7 +156,8 @@ class Reader:
 
     def plain(self, eqn: Any, operands: list[int]) -> Sequence[int]:
         """An op without regions: found again if an equal one was read, put outside a loop if nothing in it changes."""
-        key: Any = reshape_key(self, eqn, operands) or (eqn.primitive.name, tuple(operands), params_key(eqn.params))
+        params = params_key(eqn.params)
+        key: Any = reshape_key(self, eqn, operands) or (eqn.primitive.name, tuple(operands), params)
         scope: Scope | None = self.scope
         fixed = is_fixed(self, operands)
         while scope is not None:
@@ -165,7 +167,7 @@ class Reader:
         home = self._home(operands)
         inner, self.scope = self.scope, home
         results = tuple(self.value(aval_of(var.aval)) for var in eqn.outvars)
-        self.emit(self._op(eqn, operands, results))
+        self.emit(self._op(eqn, params, operands, results))
         self.scope = inner
         home.seen[key] = results
         home.lasting.update({key: results} if fixed else {})
@@ -178,32 +180,19 @@ class Reader:
         if op.stage == "backward":
             self.gradients.update(op.results)
 
-    def _op(self, eqn: Any, operands: Sequence[int], results: Sequence[int]) -> Op:
-        spec = OpSpec(
-            eqn.primitive.name,
-            eqn.params,
-            tuple(self.avals[v] for v in operands),
-            tuple(self.avals[v] for v in results),
-        )
-        source = source_line(eqn)
-        key = (spec.primitive, spec.operands, spec.results, params_key(eqn.params))
+    def _op(self, eqn: Any, params: Any, operands: Sequence[int], results: Sequence[int]) -> Op:
+        """The op of an equation; `params` is the key of those that it has."""
+        name, source = eqn.primitive.name, source_line(eqn)
+        before, after = (tuple([self.avals[v] for v in values]) for values in (operands, results))
+        key = (name, before, after, params)
         if key not in self.rules:
-            self.rules[key] = rule_of(spec, source)
+            self.rules[key] = rule_of(OpSpec(name, eqn.params, before, after), source)
         stage = self.stage(eqn, operands)
         if stage == "optimizer":
             self.gradients.update(results)
         elif is_recomputed(eqn):
             self.recomputed.update(results)
-        return Op(
-            eqn.primitive.name,
-            tuple(operands),
-            tuple(results),
-            eqn.params,
-            eqn.primitive,
-            self.rules[key],
-            source,
-            stage,
-        )
+        return Op(name, tuple(operands), tuple(results), eqn.params, eqn.primitive, self.rules[key], source, stage)
 
     def _home(self, operands: Sequence[int]) -> Scope:
         """The outermost scope in which an op can stand.
@@ -221,8 +210,14 @@ def aval_of(x: Any) -> Aval:
     """Shape and dtype of an array, scalar or abstract value."""
     if not hasattr(x, "dtype"):
         x = np.asarray(x)
-    name = str(x.dtype)
-    return Aval(tuple(x.shape), "float0" if "float0" in name else name)
+    return _aval(tuple(x.shape), x.dtype)
+
+
+@lru_cache(maxsize=65536)
+def _aval(shape: tuple[int, ...], dtype: Any) -> Aval:
+    """One and the same for equal shapes and dtypes: they are compared often."""
+    name = str(dtype)
+    return Aval(shape, "float0" if "float0" in name else name)
 
 
 def _scan(reader: Reader, eqn: Any, operands: list[int]) -> Sequence[int]:
