@@ -8,13 +8,14 @@ classes with the edges between them are the folded graph on which the search is 
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from swplan.search.decisions import DecisionGraph, Edge, Node
 
 ROUNDS = 3
+
+Ends = list[tuple[int, int]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,8 +44,9 @@ class Folded:
 def fold(decisions: DecisionGraph, rounds: int = ROUNDS) -> Folded:
     """Classes of decisions that are made once."""
     colours = _numbered([_signature(node) for node in decisions.nodes])
+    into, out_of = _ends(decisions)
     for _ in range(rounds):
-        colours = _numbered(_refined(decisions, colours))
+        colours = _numbered(_refined(colours, into, out_of))
     members: list[list[int]] = [[] for _ in range(max(colours, default=-1) + 1)]
     for node, colour in enumerate(colours):
         members[colour].append(node)
@@ -63,18 +65,28 @@ def _signature(node: Node) -> Hashable:
     return (node.key[0], node.aval, node.pending, node.role, node.count, pins)
 
 
-def _refined(decisions: DecisionGraph, colours: Sequence[int]) -> list[Hashable]:
-    into: dict[int, list] = defaultdict(list)
-    out_of: dict[int, list] = defaultdict(list)
+def _ends(decisions: DecisionGraph) -> tuple[list[Ends], list[Ends]]:
+    """For every node the edges into it and out of it: a number for the kind of each, and the node at its other end.
+
+    Kinds are so far apart that the number plus any colour says both.
+    """
+    kinds: dict[Hashable, int] = {}
+    into: list[Ends] = [[] for _ in decisions.nodes]
+    out_of: list[Ends] = [[] for _ in decisions.nodes]
     for edge in decisions.edges:
-        into[edge.target].append((edge.slot, edge.out, colours[edge.source], edge.count))
-        out_of[edge.source].append((edge.out, edge.slot, colours[edge.target], edge.count))
-    return [
-        (colour, tuple(sorted(into[node])), tuple(sorted(set(out_of[node])))) for node, colour in enumerate(colours)
-    ]
+        kind = kinds.setdefault((edge.out, edge.slot, edge.count), len(kinds)) * len(decisions.nodes)
+        into[edge.target].append((kind, edge.source))
+        out_of[edge.source].append((kind, edge.target))
+    return into, out_of
 
 
-def _numbered(keys: Sequence[Hashable]) -> list[int]:
+def _refined(colours: Sequence[int], into: Sequence[Ends], out_of: Sequence[Ends]) -> Iterator[Hashable]:
+    for colour, sources, targets in zip(colours, into, out_of, strict=True):
+        read = sorted([kind + colours[node] for kind, node in sources])
+        yield colour, tuple(read), frozenset([kind + colours[node] for kind, node in targets])
+
+
+def _numbered(keys: Iterable[Hashable]) -> list[int]:
     numbers: dict[Hashable, int] = {}
     return [numbers.setdefault(key, len(numbers)) for key in keys]
 
