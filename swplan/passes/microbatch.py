@@ -15,6 +15,7 @@ from typing import Protocol
 from swplan.ir.graph import Aval, Graph, Op, Region, reads, walk
 from swplan.ir.layout import REPLICATED, SUM
 from swplan.ir.pins import carried
+from swplan.passes.sinking import sink_broadcasts
 from swplan.passes.timewise import AFTER, NotInParts, Timewise, batch_states
 
 ACCUMULATED = {"bfloat16": "float32", "float16": "float32"}
@@ -58,7 +59,7 @@ def in_micro_batches(graph: Graph, parts: int, maker: Maker) -> Graph:
     time.state.update(states)
     for value in states:
         time.local[value] = time.taken[value, 0] = time._slice(value, 0)
-    return _Loop(graph=graph, time=time, maker=maker, before=time.outside).built()
+    return sink_broadcasts(_Loop(graph=graph, time=time, maker=maker, before=time.outside).built())
 
 
 @dataclass(slots=True, kw_only=True)

@@ -13,6 +13,7 @@ from swplan.ir.graph import Graph
 from swplan.passes.dce import eliminate_dead
 from swplan.passes.hoisting import hoist_casts
 from swplan.passes.precision import lower_precision
+from swplan.passes.sinking import sink_broadcasts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +27,7 @@ class Settings:
 PASSES: tuple[tuple[str, Callable[[Graph, Settings], Graph]], ...] = (
     ("precision", lambda graph, settings: lower_precision(graph, settings.precision, settings.cast)),
     ("casts out of loops", lambda graph, settings: hoist_casts(graph)),
+    ("broadcasts into loops", lambda graph, settings: sink_broadcasts(graph)),
     ("dead code", lambda graph, settings: eliminate_dead(graph)),
 )
 

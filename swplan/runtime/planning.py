@@ -13,7 +13,6 @@ from swplan.errors import PlanMismatchError, UsageError
 from swplan.ir.device import DeviceProgram
 from swplan.ir.graph import Graph, walk
 from swplan.ir.pins import kept_values
-from swplan.passes.dce import eliminate_dead
 from swplan.passes.microbatch import in_micro_batches
 from swplan.passes.partition import partition
 from swplan.passes.recompute import recomputed
@@ -137,7 +136,7 @@ def variant_graph(graph: Graph, variant: Variant) -> Graph | None:
 
 def _rewritten(graph: Graph, parts: int, dropped: frozenset[int]) -> Graph:
     graph = recomputed(graph, dropped)
-    return graph if parts == 1 else eliminate_dead(in_micro_batches(graph, parts, JaxMaker()))
+    return in_micro_batches(graph, parts, JaxMaker())
 
 
 def planned(plan: Plan, program: Program) -> Program:

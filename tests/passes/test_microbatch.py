@@ -7,16 +7,11 @@ import pytest
 from benchmarks.models import difference
 from models import mixtures, moe
 from models.training import FAST_COMPILE
-from swplan.ir.graph import walk
-from swplan.ir.layout import replicated
-from swplan.passes.dce import eliminate_dead
+from swplan.ir.graph import free_values, walk
 from swplan.passes.microbatch import in_micro_batches
-from swplan.passes.partition import partition
 from swplan.passes.timewise import NotInParts
-from swplan.runtime.execute import local_function
 from swplan.runtime.maker import JaxMaker
 from swplan.runtime.trace import trace
-from swplan.search.decisions import decision_graph
 
 SMALL = {"batch": 4, "seq": 8, "vocab": 32, "d_model": 16}
 SCANNED = {"scan_layers": True, "remat": True}
@@ -31,14 +26,8 @@ ROUTED = {
 RUN = ("deepseek", "moda")
 
 
-def undivided(graph):
-    """What one device that does everything makes of flat inputs."""
-    choices = {node.key: () if node.op is None else replicated(0) for node in decision_graph(graph).nodes}
-    return local_function(partition(graph, (), choices), graph.avals, ())
-
-
 @pytest.mark.parametrize("name", ROUTED)
-def test_routed_models_come_apart_into_micro_batches(name):
+def test_routed_models_come_apart_into_micro_batches(name, run_undivided):
     made, options = ROUTED[name]
     step, args = made(**SMALL, **options)
     graph = in_micro_batches(trace(step, args, {}).graph, 2, JaxMaker())
@@ -46,8 +35,7 @@ def test_routed_models_come_apart_into_micro_batches(name):
     assert not products and [op.trips for op in graph.top.ops if op.kind == "scan"] == [2]
     if name in RUN:
         wanted = jax.jit(step, compiler_options=FAST_COMPILE)(*args)
-        got = jax.jit(undivided(eliminate_dead(graph)), compiler_options=FAST_COMPILE)(*jax.tree.leaves(args))
-        assert difference(got, jax.tree.leaves(wanted)) < 1e-5
+        assert difference(run_undivided(graph, args), jax.tree.leaves(wanted)) < 1e-5
 
 
 def squared_share(weights, batch):
@@ -66,7 +54,7 @@ def test_what_needs_the_whole_batch_is_named():
         in_micro_batches(graph, 2, JaxMaker())
 
 
-def test_what_a_loop_makes_of_no_micro_batch_it_makes_in_parts():
+def test_what_a_loop_makes_of_no_micro_batch_it_makes_in_parts(run_undivided):
     """The cotangent of a mean over the batch, spread twice inside of a loop over layers."""
 
     def step(weights, batch):
@@ -83,4 +71,20 @@ def test_what_a_loop_makes_of_no_micro_batch_it_makes_in_parts():
     args = (jnp.linspace(-1, 1, 48).reshape(3, 4, 4), jnp.sin(jnp.arange(32.0)).reshape(8, 4))
     graph = in_micro_batches(trace(step, args, {}).graph, 4, JaxMaker())
     assert sum(op.kind == "scan" for op, _ in walk(graph.top)) == 3
-    assert difference(jax.jit(undivided(graph))(*args), [jax.jit(step)(*args)]) < 1e-6
+    assert difference(run_undivided(graph, args), [jax.jit(step)(*args)]) < 1e-6
+
+
+def test_what_is_spread_over_micro_batches_is_spread_in_their_loop(run_undivided):
+    """A mask of all rows: each micro-batch spreads what it needs of it, and nothing as large is held for the loop."""
+
+    def step(weights, batch):
+        def loss_of(weights):
+            return jnp.mean(jnp.where(jnp.arange(4) > 1, jnp.tanh(batch @ weights), -1.0) ** 2)
+
+        return weights - jax.grad(loss_of)(weights)
+
+    args = (jnp.linspace(-1, 1, 16).reshape(4, 4), jnp.sin(jnp.arange(32.0)).reshape(8, 4))
+    graph = in_micro_batches(trace(step, args, {}).graph, 4, JaxMaker())
+    (loop,) = (op for op in graph.top.ops if op.kind == "scan")
+    assert all(graph.avals[v].shape != (2, 4) for v in free_values(loop.regions[0]))
+    assert difference(run_undivided(graph, args), [jax.jit(step)(*args)]) < 1e-6
