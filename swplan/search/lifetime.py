@@ -33,7 +33,7 @@ class Moment:
 
 
 def moments(folded: Folded, fused: OnChip) -> tuple[Moment, ...]:
-    """The moments of the forward/backward and of the optimizer part at which most bytes are alive."""
+    """The moments of each part of the step at which most bytes are alive, but those of which others hold all."""
     spans = _spans(folded.decisions, fused)
     times = len(folded.decisions.nodes) + 1
     alive = np.zeros(times + 1)
@@ -41,14 +41,23 @@ def moments(folded: Folded, fused: OnChip) -> tuple[Moment, ...]:
         alive[start] += held
         alive[end + 1] -= held
     alive = np.cumsum(alive)
-    points = {"peak": int(alive.argmax()), **_optimizer_peak(folded.decisions, alive)}
-    unique = {time: label for label, time in points.items()}
-    return tuple(_moment(folded, spans, time, label) for time, label in sorted(unique.items()))
+    points = {int(alive.argmax()): "peak", **_peaks(folded.decisions, alive)}
+    found = [_moment(folded, spans, time, label) for time, label in sorted(points.items())]
+    return tuple(one for i, one in enumerate(found) if not any(_covers(other, one) for other in found[i + 1 :]))
 
 
-def _optimizer_peak(decisions: DecisionGraph, alive: np.ndarray) -> dict[str, int]:
-    times = [i for i, node in enumerate(decisions.nodes) if node.op is not None and node.op.stage == "optimizer"]
-    return {"optimizer": max(times, key=lambda t: alive[t])} if times else {}
+def _peaks(decisions: DecisionGraph, alive: np.ndarray) -> dict[int, str]:
+    """When most is alive in each part of the step."""
+    times: dict[str, list[int]] = defaultdict(list)
+    for time, node in enumerate(decisions.nodes):
+        if node.op is not None:
+            times[node.op.stage].append(time)
+    return {max(of_stage, key=lambda t: alive[t]): stage for stage, of_stage in times.items()}
+
+
+def _covers(other: Moment, one: Moment) -> bool:
+    """Whether all that is alive at one moment is alive at another."""
+    return all(other.held.get(key, 0.0) >= size for key, size in one.held.items())
 
 
 def _moment(folded: Folded, spans: list, time: int, label: str) -> Moment:
@@ -61,7 +70,7 @@ def _moment(folded: Folded, spans: list, time: int, label: str) -> Moment:
 
 def _spans(decisions: DecisionGraph, fused: OnChip) -> list[Span]:
     """When every value is held."""
-    lives = _Lives(decisions)
+    lives = _Lives(decisions, fused)
     spans = []
     for position, node in enumerate(decisions.nodes):
         for out, size in enumerate(_sizes(node, decisions, fused)):
@@ -76,25 +85,31 @@ class _Lives:
     A loop reads what it takes anew on every trip, so to its end; what it takes in another layout is resharded before
     its first trip, and there is room for all that it stacks from then on. While something stands in for a value (the
     copy that several ops read, the stack of which a loop takes slices), that counts in its place; a copy of one slice
-    does not stand in for all of them.
+    does not stand in for all of them. What is read by what never reaches memory is held until a kernel that does has
+    read that. What is returned in the place of an input takes no other from the last reader of that input on.
     """
 
-    def __init__(self, decisions: DecisionGraph) -> None:
+    def __init__(self, decisions: DecisionGraph, fused: OnChip) -> None:
         self.decisions = decisions
         self.loops = sorted(decisions.loops, key=lambda loop: (loop[0], -loop[1]))
         self.last: dict[Value, int] = {}
         self.standing: dict[Value, list[int]] = {}
         self.source: dict[int, int] = {}
-        for edge in decisions.edges:
-            value = (edge.source, edge.out)
-            self.last[value] = max(self.last.get(value, edge.source), edge.target)
+        for edge in sorted(decisions.edges, key=lambda edge: -edge.target):
+            value, until = (edge.source, edge.out), edge.target
+            if _is_fused(decisions.nodes[edge.target], fused):
+                until = max(until, self.last.get((edge.target, 0), until))
+            self.last[value] = max(self.last.get(value, edge.source), until)
             if decisions.nodes[edge.target].key[0] in STANDS_IN and decisions.nodes[edge.source].key[0] != "slice":
                 self.standing.setdefault(value, []).append(edge.target)
                 self.source[edge.target] = edge.source
+        self.place = _places(decisions)
 
     def periods(self, value: Value) -> list[tuple[int, int]]:
         """The periods of a value, without those in which others stand in for it."""
         first, stop = self.life(value)
+        if value in self.place:
+            stop = min(stop, self.read_until((self.place[value], 0)) - 1)
         found = []
         for start, end in sorted(self.stead(node) for node in self.standing.get(value, ())):
             found.append((first, start - 1))
@@ -118,14 +133,33 @@ class _Lives:
     def stead(self, node: int) -> tuple[int, int]:
         """From when to when a node stands in for its source, or another one for it."""
         first, stop = self.life((node, 0))
-        return first, max([stop, *(self.stead(other)[1] for other in self.standing.get((node, 0), ()))])
+        return first, max(stop, self.read_until((node, 0)))
+
+    def read_until(self, value: Value) -> int:
+        """When a value is read last, or what stands in for it."""
+        steads = (self.stead(node)[1] for node in self.standing.get(value, ()))
+        return max([self.last.get(value, value[0]), *steads])
+
+
+def _places(decisions: DecisionGraph) -> dict[Value, int]:
+    """Of what is returned in the place of an input, and what is copied into it: the node of the input."""
+    nodes = decisions.nodes
+    found = {(edge.source, edge.out): edge.target for edge in decisions.edges if nodes[edge.target].key[0] == "input"}
+    copied = [edge for edge in decisions.edges if nodes[edge.target].key[0] == "copy" and (edge.target, 0) in found]
+    return found | {(edge.source, edge.out): found[edge.target, 0] for edge in copied}
 
 
 def _sizes(node: Node, decisions: DecisionGraph, fused: OnChip) -> list[float]:
-    """Bytes of the results of a node."""
+    """Bytes of the results of a node; what never reaches memory takes none, nor do copies of it."""
+    if _is_fused(node, fused) or node.key[0] == "output":
+        return [0]
     if node.op is not None:
         avals = decisions.graph.avals
         return [0 if value in fused else avals[value].bytes for value in node.op.results]
-    if node.key[0] == "output":
-        return [0]
     return [node.aval.bytes * node.stacked]
+
+
+def _is_fused(node: Node, fused: OnChip) -> bool:
+    """Whether a node makes, or copies, one value that never reaches memory."""
+    values = node.op.results if node.op is not None else node.key[1:] if node.key[0] in ("copy", "again") else ()
+    return len(values) == 1 and values[0] in fused

@@ -1,5 +1,6 @@
 """Peak memory: laws, programs that can be counted by hand, XLA's own figure, and models under plans."""
 
+from collections import defaultdict
 from itertools import pairwise
 
 import jax
@@ -100,6 +101,24 @@ def test_a_loop_holds_one_body_and_all_that_it_stacks():
     shorter = report(lambda x, w: lax.scan(lambda c, _: (jnp.tanh(c @ w), None), x, None, length=8)[0], x, x)
     assert longer.peak_bytes == shorter.peak_bytes
     assert found.result_bytes == (8 + 1) * 64 * KIB
+
+
+def much_at_once(x):
+    """A loop that holds much on every trip."""
+    wide = lambda h: jnp.sum(jnp.sin(h[:, None] @ h[None]) @ jnp.cos(h[:, None] @ h[None]), 0)  # noqa: E731
+    return lax.scan(lambda h, _: (wide(h), None), x, None, length=4)[0]
+
+
+def then_much_stacked(x):
+    """The same, and a loop that stacks much after it."""
+    return lax.scan(lambda h, _: (jnp.sin(h), h), much_at_once(x), None, length=256)[1].sum(0)
+
+
+def test_in_program_order_a_loop_takes_its_room_when_it_begins():
+    graphs = [trace(step, (array(256),), {}).graph for step in (much_at_once, then_much_stacked)]
+    programs = [partition(graph, (), defaultdict(tuple)) for graph in graphs]
+    first, both = (peak_memory(*pair, in_order=True).temporary_bytes for pair in zip(programs, graphs, strict=True))
+    assert first > 512 * KIB and both <= first + 4 * KIB
 
 
 def update(state, batch):
