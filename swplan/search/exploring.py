@@ -1,10 +1,11 @@
 """The search over variants of a program: micro-batches and recomputation, where memory costs more than they do.
 
 The program as written comes first. If its best plan costs no more than it would with all the memory there could be,
-nothing is gained by saving memory, and that is the answer. Else more and more micro-batches are tried on the most
-promising meshes, each with nothing computed again, then all, then what lies between if all fits; each is searched only
-as far as it could beat the best so far. It ends where memory does not bind, or where so many micro-batches cost more
-than the best so far even if memory were no limit. If that leaves much open, it is done again with more mesh axes.
+nothing is gained by saving memory, and that is the answer (of programs of few decisions everything is tried). Else more
+and more micro-batches are tried on the most promising meshes, each with nothing computed again, then all, then what
+lies between if all fits; each is searched only as far as it could beat the best so far. It ends where memory does not
+bind, or where so many micro-batches cost more than the best so far even if memory were no limit. If that leaves much
+open, it is done again with more mesh axes.
 """
 
 from __future__ import annotations
@@ -160,7 +161,7 @@ class _Exploration:
         self.low = dict(first.floors)
         if self.as_written:
             self.take(AS_WRITTEN, self.written, first)
-        if self.best_s > (1 + ENOUGH) * self.floor_s:
+        if self.written.is_small or self.best_s > (1 + ENOUGH) * self.floor_s:
             self.over()
         self.bound_s = min(self.bound_s, self.best_s)
 
@@ -205,6 +206,8 @@ class _Exploration:
         plain, *others = self.levels()
         if not self.attempt(_variant(parts, plain)):
             return False
+        if self.written.is_small:
+            return self.over_all(parts, others)
         if self.is_free(_variant(parts, plain)) or self.floors[_variant(parts, plain)] >= self.best_s:
             return False
         for level in [*others[-1:], *others[:-1]]:
@@ -214,6 +217,13 @@ class _Exploration:
             if self.is_free(_variant(parts, level)) != (level is others[-1]):
                 break
         return True
+
+    def over_all(self, parts: int, others: Sequence[Level]) -> bool:
+        """Tries all levels: what is computed again may cost less than what it saves even where memory does not bind."""
+        for level in others:
+            self.attempt(_variant(parts, level))
+        tried = [self.floors.get(_variant(parts, level), np.inf) for level in self.levels()]
+        return min(tried) < self.best_s
 
     def is_free(self, variant: Variant) -> bool:
         """Whether the best plan of a variant costs as much as if memory were no limit."""
@@ -238,11 +248,12 @@ class _Exploration:
             return variant in self.floors
         prepared = subject(graph, self.written.cluster, self.written.xla)
         meshes = sorted(self.low, key=lambda mesh: (self.low[mesh], mesh.sizes, mesh.order))
-        most = PROMISING if self.best else RELAXED
+        most = len(meshes) if self.written.is_small else PROMISING if self.best else RELAXED
         self.bound_s = min([self.bound_s, *(self.low[mesh] for mesh in meshes[most:])])
         options = self.options | {"meshes": meshes[:most], "worst_s": self.best_s, "least_s": self.floor_s}
+        options |= {} if self.written.is_small else {"known": self.low, "looks": PROMISING}
         pins = self.pins(prepared) if self.pins else None
-        state = hunt(prepared, pins=pins, known=self.low, looks=PROMISING, prices=self.prices, **options)
+        state = hunt(prepared, pins=pins, prices=self.prices, **options)
         if not variant.recomputed:
             self.low.update(state.floors)
         self.take(variant, prepared, state)

@@ -1,7 +1,8 @@
 """The last step of the search: the cheapest candidate whose device program fits the memory, where nothing is estimated.
 
 The rows of the search know when values live, not what exchanges and readers hold for a moment. So the peak of the
-finished program decides; a candidate that is too large is solved again within less, and stands in line again.
+finished program decides. A candidate that is too large is ruled out and its mesh solved again; if a few are ruled out
+in vain, or there are too many decisions for that to help, it is solved within less. It stands in line again.
 """
 
 from __future__ import annotations
@@ -14,11 +15,14 @@ import numpy as np
 from swplan.ir.device import DeviceProgram
 from swplan.passes.memory import MemoryReport
 from swplan.passes.partition import partition
-from swplan.search.space import space
+from swplan.search.space import Space, space
 from swplan.search.subject import ENOUGH, Candidate, Subject, candidate_of, pricer_on, solve_space
+from swplan.solver.problem import Row
 
 TIGHTENINGS = 4
-"""How often one mesh is tried."""
+"""How often one mesh is tried, with a lower limit every time."""
+CUTS = 16
+"""Plans of one mesh that are ruled out one by one before that."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,11 +48,12 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class _Attempt:
-    """A candidate, the limit within which its estimated memory is, and how often it was too large before."""
+    """A candidate, the limit of its estimated memory, how often that was lowered, and what is ruled out."""
 
     candidate: Candidate
     limit: float
     failures: int = 0
+    cuts: tuple[Row, ...] = ()
 
 
 def fitting(
@@ -65,7 +70,7 @@ def fitting(
     """
     waiting = [_Attempt(candidate, float(subject.cluster.memory_bytes)) for candidate in candidates]
     while waiting:
-        attempt = _next(waiting)
+        attempt = _next(waiting, 0.0 if subject.is_small else ENOUGH)
         waiting.remove(attempt)
         program = partition(subject.graph, attempt.candidate.placement.sizes, attempt.candidate.choices)
         memory = subject.peak(program)
@@ -74,27 +79,35 @@ def fitting(
             others = tuple(one.candidate for one in sorted(waiting, key=lambda one: one.candidate.cost_s))
             bound_s = min(bound_s, best.cost_s)
             return Found(best=best, program=program, memory=memory, runners_up=others, bound_s=bound_s, meshes=meshes)
-        again = _tightened(subject, attempt, memory.peak_bytes, worst_s)
+        again = _again(subject, attempt, memory.peak_bytes, worst_s)
         waiting += [] if again is None else [again]
     return None
 
 
-def _next(waiting: Sequence[_Attempt]) -> _Attempt:
+def _next(waiting: Sequence[_Attempt], gap: float) -> _Attempt:
     """The cheapest; one that was tightened already if it costs as much but for the gap of the search."""
     cheapest = min(waiting, key=lambda one: one.candidate.cost_s)
-    near = [one for one in waiting if one.candidate.cost_s <= cheapest.candidate.cost_s * (1 + ENOUGH)]
+    near = [one for one in waiting if one.candidate.cost_s <= cheapest.candidate.cost_s * (1 + gap)]
     return max(near, key=lambda one: (one.failures, -one.candidate.cost_s))
 
 
-def _tightened(subject: Subject, attempt: _Attempt, peak_bytes: int, worst_s: float) -> _Attempt | None:
-    """The best plan on the same mesh within as much less memory as it was too large, if there is one."""
-    if attempt.failures + 1 == TIGHTENINGS:
+def _again(subject: Subject, attempt: _Attempt, peak_bytes: int, worst_s: float) -> _Attempt | None:
+    """The best plan on the same mesh but those that are too large, if there is one."""
+    candidate, limit, failures = attempt.candidate, attempt.limit, attempt.failures
+    area = space(subject.folded, pricer_on(subject, candidate.placement), candidate.bound.options)
+    cuts = (*attempt.cuts, _without(area, candidate.picked)) if subject.is_small else ()
+    if not 0 < len(cuts) <= CUTS:
+        cuts, failures = (), failures + 1
+        limit = min(limit, max(candidate.memory_bytes, 1.0)) * subject.cluster.memory_bytes / peak_bytes
+    if failures == TIGHTENINGS:
         return None
-    estimate = min(attempt.limit, max(attempt.candidate.memory_bytes, 1.0))
-    limit = estimate * subject.cluster.memory_bytes / peak_bytes
-    bound = attempt.candidate.bound
-    area = space(subject.folded, pricer_on(subject, attempt.candidate.placement), bound.options)
-    solution, stated = solve_space(subject, area, limit, worst_s=worst_s)
+    solution, stated = solve_space(subject, area, limit, worst_s=worst_s, cuts=cuts)
     if solution.choice is None:
         return None
-    return _Attempt(candidate_of(area, solution, stated, bound), limit, attempt.failures + 1)
+    return _Attempt(candidate_of(area, solution, stated, candidate.bound), limit, failures, cuts)
+
+
+def _without(area: Space, picked: Sequence[int]) -> Row:
+    """All choices but one: of what it picks, not everything at once."""
+    sizes = {cls: len(kept) for cls, kept in enumerate(area.kept) if len(kept) > 1}
+    return Row(usage={cls: np.eye(size)[picked[cls]] for cls, size in sizes.items()}, limit=len(sizes) - 1, label="cut")

@@ -33,8 +33,6 @@ UPDATE = "optimizer"
 """The moment of which micro-batches and recomputation change nothing."""
 RUNNERS_UP = 3
 """Plans that stand beside the best, before meshes are left out that could be better by no more than `ENOUGH`."""
-FEW = 100
-"""Decisions up to which the search is exact."""
 INTERESTING = 1.02
 """A mesh all plans of which cost this many times the best one is not solved: it would not even be a runner-up."""
 
@@ -111,8 +109,7 @@ class Hunt:
     @property
     def settled_s(self) -> float:
         """A mesh of which all plans cost at least this need not be solved well: exact where that takes no time."""
-        few = len(self.subject.folded.members) <= FEW
-        return self.best_s if few else (1 - ENOUGH) * self.best_s
+        return self.best_s if self.subject.is_small else (1 - ENOUGH) * self.best_s
 
     def found(self) -> Found | None:
         """The cheapest candidate of which the finished program fits."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -22,7 +22,7 @@ from swplan.search.frame import Option
 from swplan.search.lifetime import Moment, moments
 from swplan.search.pricing import Pricer
 from swplan.search.space import Space, needed_bytes, problem
-from swplan.solver.problem import Problem, Solution, usage
+from swplan.solver.problem import Problem, Row, Solution, usage
 from swplan.solver.solving import solve
 
 Pins = Mapping[int, tuple[Option, ...]]
@@ -30,6 +30,8 @@ LIMITLESS = 1e30
 NOTHING_FITS = Solution(choice=None, cost=np.inf, bound=np.inf, method="memory")
 MESH_LIMIT_S = 60.0
 """Most time for one mesh: a guard that no problem known comes near, since what runs into it may end differently."""
+FEW = 100
+"""Decisions up to which the search is exact."""
 ENOUGH = 0.005
 """Gap to which a mesh on which memory binds is solved; the certificate states what is left of it."""
 LOOSE = 0.01
@@ -61,6 +63,11 @@ class Subject:
         """All decisions, unfolded."""
         return self.folded.decisions
 
+    @property
+    def is_small(self) -> bool:
+        """Whether the search is exact."""
+        return len(self.folded.members) <= FEW
+
     def peak(self, program: DeviceProgram) -> MemoryReport:
         """Peak memory; on `host` as XLA schedules for a CPU, elsewhere in the order of the program."""
         return peak_memory(program, self.graph, in_order=self.cluster.chip.name != "host", xla=self.xla)
@@ -79,7 +86,10 @@ FREE = Bound(options={})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
-    """A solved mesh: what was chosen, its cost and bound in seconds, its estimated memory in bytes, what held it."""
+    """A solved mesh: what was chosen, its cost and bound in seconds, its estimated memory in bytes, what held it.
+
+    `picked` says the same as `choices`, in numbers of the options of each class.
+    """
 
     placement: Placement
     choices: Mapping[tuple[str, int], Option]
@@ -87,6 +97,7 @@ class Candidate:
     bound_s: float
     method: str
     memory_bytes: float
+    picked: tuple[int, ...] = ()
     bound: Bound = FREE
 
 
@@ -118,18 +129,21 @@ def solve_space(
     settled_s: float = np.inf,
     loose: float = 0.0,
     prices: tuple[float, ...] = (),
+    cuts: Sequence[Row] = (),
 ) -> tuple[Solution, Problem]:
     """The best choice on one mesh within a memory limit; none if all cost `worst_s` or more.
 
     Any choice will do if none costs less than `settled_s`, or if it is as good as the best but for `loose`. `prices` of
-    a byte at each moment, in seconds, are where the solver starts if memory is known to bind.
+    a byte at each moment, in seconds, are where the solver starts if memory is known to bind. `cuts` rule
+    choices out.
     """
     if memory_bytes < LIMITLESS and needed_bytes(area, subject.moments) > memory_bytes:
         return NOTHING_FITS, Problem(costs=(), edges=())
     stated = problem(area, subject.moments, memory_bytes)
     left = MESH_LIMIT_S if deadline is None else max(1.0, min(MESH_LIMIT_S, deadline - time.monotonic()))
     content = {"enough": ENOUGH, "loose": loose, "settled": settled_s}
-    return solve(stated, time_limit_s=left, upper_bound=worst_s, prices=prices, **content), stated
+    cut = replace(stated, rows=(*stated.rows, *cuts)) if cuts else stated
+    return solve(cut, time_limit_s=left, upper_bound=worst_s, prices=prices, **content), stated
 
 
 def candidate_of(area: Space, solution: Solution, stated: Problem, bound: Bound = FREE) -> Candidate:
@@ -142,5 +156,6 @@ def candidate_of(area: Space, solution: Solution, stated: Problem, bound: Bound 
         bound_s=solution.bound,
         method=solution.method,
         memory_bytes=memory,
+        picked=solution.choice,
         bound=bound,
     )
