@@ -1,5 +1,7 @@
 """The verbs on one small step: planning, calling, donation, what is kept between calls, and every error."""
 
+import gc
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -130,7 +132,8 @@ def test_plan_from_shapes_is_that_from_arrays_and_allocates_nothing():
     before = len(jax.live_arrays())
     assert swplan.plan(train_step, *shapes_of(args), **OPTIONS).to_json() == from_arrays
     swplan.plan(train_step, shapes_of(args[0]), huge, **OPTIONS)
-    assert len(jax.live_arrays()) == before
+    gc.collect()  # a jaxpr and its constants go in a cycle
+    assert len(jax.live_arrays()) <= before
 
 
 def test_inputs_are_placed_as_planned_and_the_state_comes_back_in_place(data_plan):
