@@ -96,14 +96,19 @@ class _Lives:
         self.standing: dict[Value, list[int]] = {}
         self.source: dict[int, int] = {}
         for edge in sorted(decisions.edges, key=lambda edge: -edge.target):
-            value, until = (edge.source, edge.out), edge.target
-            if _is_fused(decisions.nodes[edge.target], fused):
-                until = max(until, self.last.get((edge.target, 0), until))
-            self.last[value] = max(self.last.get(value, edge.source), until)
+            value = (edge.source, edge.out)
+            self.last[value] = max(self.last.get(value, edge.source), self.until(edge.target, fused))
             if decisions.nodes[edge.target].key[0] in STANDS_IN and decisions.nodes[edge.source].key[0] != "slice":
                 self.standing.setdefault(value, []).append(edge.target)
                 self.source[edge.target] = edge.source
         self.place = _places(decisions)
+
+    def until(self, reader: int, fused: OnChip) -> int:
+        """To when a node holds what it reads: carries take it over when their loop begins."""
+        node = self.decisions.nodes[reader]
+        if node.key[0] == "carry":
+            return max(start for start, _ in self.loops if start <= reader) - 1
+        return max(reader, self.last.get((reader, 0), reader)) if _is_fused(node, fused) else reader
 
     def periods(self, value: Value) -> list[tuple[int, int]]:
         """The periods of a value, without those in which others stand in for it."""

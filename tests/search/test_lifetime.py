@@ -51,3 +51,13 @@ def test_what_a_kernel_reads_through_others_is_held_until_it_runs():
     shape, wide = jax.ShapeDtypeStruct((256, 8), "float32"), 4 * 256 * 256
     (moment,) = prepared(lambda x: jax.nn.softmax(x @ x.T) @ x, (shape,)).moments
     assert held(moment) >= 2 * wide
+
+
+def test_what_enters_a_loop_as_its_carry_is_not_held_beside_it():
+    wide = 4 * 256 * 256
+
+    def step(x):
+        return jax.lax.fori_loop(0, 4, lambda _, h: jnp.sin(h) @ x, x @ x)
+
+    (moment,) = prepared(step, (jax.ShapeDtypeStruct((256, 256), "float32"),)).moments
+    assert held(moment) <= 3 * wide
