@@ -33,6 +33,8 @@ RELAXED = 16
 """Meshes on which it is solved as if memory were no limit, while nothing is known to fit."""
 OPEN = 0.3
 """Gap beyond which meshes of more than two axes are looked at, unless they were asked for."""
+CLOSED = 16
+"""Meshes at most of which the floors are raised in the end."""
 MOST_PARTS = 256
 """Micro-batches at most."""
 RECOMPUTE = ("auto", "nothing", "everything")
@@ -146,6 +148,7 @@ class _Exploration:
     prices: dict[str, float] = field(default_factory=dict)
     best: tuple[Variant, Subject, Found] | None = None
     bound_s: float = np.inf
+    hunts: list[Hunt] = field(default_factory=list)
     points: list[Point] = field(default_factory=list)
     tried: dict[Variant, float] = field(default_factory=dict)
     floors: dict[Variant, float] = field(default_factory=dict)
@@ -154,16 +157,18 @@ class _Exploration:
     def run(self, axes: int) -> None:
         """Searches the program as written and its variants on meshes of so many axes."""
         self.bound_s = np.inf
+        self.hunts.clear()
         self.floors.clear()
         self.options["max_axes"] = axes
         pins = self.pins(self.written) if self.pins else None
         first = hunt(self.written, pins=pins, worst_s=self.best_s, **self.options)
-        self.low = dict(first.floors)
+        self.low = first.floors
         if self.as_written:
             self.take(AS_WRITTEN, self.written, first)
         if self.written.is_small or self.best_s > (1 + ENOUGH) * self.floor_s:
             self.over()
-        self.bound_s = min(self.bound_s, self.best_s)
+            self.close(first)
+        self.bound_s = min([self.best_s, self.bound_s, *(state.bound_s for state in self.hunts)])
 
     @property
     def floor_s(self) -> float:
@@ -181,7 +186,7 @@ class _Exploration:
         self.tried[variant] = min(state.least_bytes, self.tried.get(variant, np.inf))
         self.floors[variant] = state.floor_s
         self.free[variant] = found is not None and found.best.cost_s <= (1 + ENOUGH) * state.floor_s
-        self.bound_s = min(self.bound_s, found.bound_s if found is not None else max(state.bound, state.floor_s))
+        self.hunts.append(state)
         if found is None:
             return
         for one in (found.best, *found.runners_up):
@@ -194,6 +199,15 @@ class _Exploration:
         """Tries more and more micro-batches, each with as little computed again as fits."""
         for parts in self.counts() if self.low else ():
             if not self.over_levels(parts) or self._late():
+                break
+
+    def close(self, first: Hunt) -> None:
+        """Raises the lowest floors of meshes that were only screened, since the bound is no better than these."""
+        for _ in range(CLOSED):
+            mesh = min(self.low, key=self.low.get, default=None)
+            if mesh is None or self.low[mesh] >= (1 - ENOUGH) * self.best_s or self._late():
+                break
+            if not first.tighten(mesh, self.best_s):
                 break
         self.bound_s = min(self.bound_s, self.floor_s)
 
@@ -249,7 +263,6 @@ class _Exploration:
         prepared = subject(graph, self.written.cluster, self.written.xla)
         meshes = sorted(self.low, key=lambda mesh: (self.low[mesh], mesh.sizes, mesh.order))
         most = len(meshes) if self.written.is_small else PROMISING if self.best else RELAXED
-        self.bound_s = min([self.bound_s, *(self.low[mesh] for mesh in meshes[most:])])
         options = self.options | {"meshes": meshes[:most], "worst_s": self.best_s, "least_s": self.floor_s}
         options |= {} if self.written.is_small else {"known": self.low, "looks": PROMISING}
         pins = self.pins(prepared) if self.pins else None

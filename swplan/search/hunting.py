@@ -68,7 +68,7 @@ class Screened:
 
 @dataclass(slots=True)
 class Hunt:
-    """The state of a search over meshes: what was found, and a bound for all that was looked at.
+    """The state of a search over meshes: what was found, and a bound for all that was solved.
 
     `floors` bounds what plans on each mesh cost if memory is no concern, of those meshes on which some variant of the
     program can fit; no plan holds less than `least_bytes`. `prices` of a byte at moments are the last ones that bound.
@@ -89,12 +89,19 @@ class Hunt:
     seen: set[Placement] = field(default_factory=set)
     bound: float = np.inf
     floors: dict[Placement, float] = field(default_factory=dict)
+    relaxed: set[Placement] = field(default_factory=set)
+    unsolved: set[Placement] = field(default_factory=set)
     least_bytes: float = np.inf
 
     @property
     def floor_s(self) -> float:
         """A bound on what any plan costs if memory is no concern."""
         return min(self.floors.values(), default=np.inf)
+
+    @property
+    def bound_s(self) -> float:
+        """A bound on what any plan costs that fits."""
+        return max(self.floor_s, min([self.bound, *(self.floors[mesh] for mesh in self.unsolved)]))
 
     @property
     def best_s(self) -> float:
@@ -114,7 +121,7 @@ class Hunt:
     def found(self) -> Found | None:
         """The cheapest candidate of which the finished program fits."""
         candidates = sorted(self.candidates, key=lambda c: c.cost_s)
-        return fitting(self.subject, candidates, self.bound, len(self.seen), self.worst_s)
+        return fitting(self.subject, candidates, self.bound_s, len(self.seen), self.worst_s)
 
     def over(self, meshes: Sequence[Placement], most: int | None = None) -> None:
         """Looks at meshes, the most promising first, and at no more than `most` of those that could fit."""
@@ -128,7 +135,7 @@ class Hunt:
         fitting = [way for way in order if screened[way.key].least_bytes <= capacity]
         self.excluded += [(low[way], way.mesh) for way in order if screened[way.key].least_bytes > capacity]
         chosen = fitting[:most]
-        self.bound = min([self.bound, *(low[way] for way in fitting[len(chosen) :])])
+        self.unsolved.update(way.mesh for way in fitting[len(chosen) :])
         self.least_bytes = min([self.least_bytes, *(found.least_bytes for found in screened.values())])
         for way in reversed(order):
             if screened[way.key].lasting_bytes <= capacity:
@@ -183,6 +190,17 @@ class Hunt:
         """Takes in a better floor of a mesh, if it is held in one way only."""
         if len(self.held(way.mesh)) == 1:
             self.floors[way.mesh] = max(self.floors.get(way.mesh, 0.0), bound_s)
+            self.relaxed.add(way.mesh)
+
+    def tighten(self, mesh: Placement, worst_s: float) -> bool:
+        """Raises the floor of a mesh that was only screened, up to `worst_s`; whether that was left to do."""
+        if mesh in self.relaxed:
+            return False
+        areas = [self.area(Way(mesh, bound)) for bound in self.held(mesh)]
+        found = [solve_space(self.subject, area, LIMITLESS, self.deadline, worst_s)[0] for area in areas]
+        self.floors[mesh] = max(self.floors[mesh], min(solution.bound for solution in found))
+        self.relaxed.add(mesh)
+        return True
 
     def look(self, way: Way, low: float, share: tuple[int, int], looks: int) -> None:
         """Solves one mesh within the memory of a device, unless it could not beat the best or only just."""
