@@ -7,6 +7,7 @@ views.
 from __future__ import annotations
 
 import functools
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -51,7 +52,7 @@ def plan(
     baseline: str | None = None,
     precision: str = "auto",
     max_axes: int | None = None,
-    time_limit_s: float | None = None,
+    time_limit: float | None = None,
     donate: bool | None = None,
     progress: Progress | None = None,
     micro_batches: int | None = None,
@@ -71,7 +72,7 @@ def plan(
       baseline: "data_parallel", "fully_sharded" or "tensor_parallel" takes the best plan of that kind instead.
       precision: "fp32" (as written), "bf16", "fp16", or "auto": by price.
       max_axes: how many mesh axes to consider at most.
-      time_limit_s: stop searching then, with the best so far and its gap.
+      time_limit: seconds after which the best plan so far is taken, with its gap, or else the first that is found.
       donate: whether the state is given up for its update; found out if absent.
       progress: called with (done, total, text) while searching.
       micro_batches: run the batch in so many parts; by time and memory if absent.
@@ -85,8 +86,8 @@ def plan(
     Raises:
       SwplanError: the step cannot be traced or planned, or nothing fits; says why and what to do.
     """
-    step = getattr(step, "undecorated", step)
-    _check_kinds(step, None)
+    deadline = _deadline(time_limit)
+    step = _undecorated(step)
     _check_limits(max_axes, micro_batches, recompute, baseline)
     target = as_cluster(cluster)
     prepared = prepare(step, args, kwargs, _statics(static_argnums, static_argnames), donate)
@@ -99,7 +100,7 @@ def plan(
         wish=Wish(
             baseline=baseline,
             max_axes=max_axes,
-            time_limit_s=time_limit_s,
+            deadline=deadline,
             progress=progress,
             micro_batches=micro_batches,
             recompute=recompute,
@@ -227,9 +228,8 @@ def verify(
     Raises:
       PlanMismatchError: the plan is for another step or for more devices than there are.
     """
-    step = getattr(step, "undecorated", step)
     statics = _statics(static_argnums, static_argnames)
-    return check(plan, prepare(step, args, kwargs, statics))
+    return check(plan, prepare(getattr(step, "undecorated", step), args, kwargs, statics))
 
 
 def _statics(argnums: int | Sequence[int], argnames: str | Sequence[str]) -> Statics:
@@ -270,7 +270,22 @@ def _check_limits(max_axes: Any, micro_batches: Any, recompute: str, baseline: s
         raise UsageError(f"baseline={baseline!r} runs the step as written: leave out micro_batches and recompute")
 
 
-_OPTIONS = {"baseline", "precision", "max_axes", "time_limit_s", "donate", "progress", "micro_batches", "recompute"}
+def _deadline(time_limit: Any) -> float | None:
+    """Of `time.monotonic`, so many seconds from now."""
+    if time_limit is None:
+        return None
+    if not isinstance(time_limit, int | float) or not time_limit >= 0:
+        raise UsageError(f"time_limit={time_limit!r}: give seconds, or None")
+    return time.monotonic() + time_limit
+
+
+def _undecorated(step: Callable) -> Callable:
+    step = getattr(step, "undecorated", step)
+    _check_kinds(step, None)
+    return step
+
+
+_OPTIONS = {"baseline", "precision", "max_axes", "time_limit", "donate", "progress", "micro_batches", "recompute"}
 _OPTIONS |= {"pins", "like"}
 
 

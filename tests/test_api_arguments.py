@@ -8,7 +8,7 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec, SingleDeviceSha
 
 import swplan
 from benchmarks.models import CLUSTER, difference
-from swplan.errors import SwplanError
+from swplan.errors import SwplanError, UsageError
 
 OPTIONS = {"cluster": CLUSTER, "max_axes": 1}
 STATE, BATCH = jnp.sin(jnp.arange(256.0)).reshape(16, 16), jnp.cos(jnp.arange(256.0)).reshape(16, 16)
@@ -135,9 +135,12 @@ def test_progress_is_told():
 
 
 def test_time_limit_gives_the_best_so_far_with_its_gap():
-    plan = swplan.plan(moved, STATE, BATCH, cluster=CLUSTER, time_limit_s=0.0)
+    plan = swplan.plan(moved, STATE, BATCH, cluster=CLUSTER, time_limit=0.0)
     assert 0 <= plan.certificate.gap <= 1
     assert plan.certificate.bound_s <= plan.certificate.cost_s
+    for wrong in (-1.0, "2 s"):
+        with pytest.raises(UsageError, match="give seconds"):
+            swplan.plan(moved, STATE, BATCH, cluster=CLUSTER, time_limit=wrong)
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "auto"])

@@ -32,6 +32,9 @@ Recompute = Annotated[
     str,
     typer.Option("--recompute", help="Of the forward pass in the backward pass: auto, nothing or everything."),
 ]
+TimeLimit = Annotated[
+    float, typer.Option("--time-limit", min=0, help="Seconds, then the best plan so far; 0: until there is no better.")
+]
 PrecisionName = Annotated[str, typer.Option("--precision", help="auto, fp32, bf16 or fp16.")]
 
 
@@ -80,10 +83,11 @@ def plan(
     precision: PrecisionName = "auto",
     micro_batches: MicroBatches = 0,
     recompute: Recompute = "auto",
+    time_limit: TimeLimit = 0.0,
     settings: Settings = [],  # noqa: B006 (typer reads it and never changes it)
 ) -> None:
     """Plan a model on a cluster and show the plan; --json FILE keeps it for the other verbs."""
-    variant = {"micro_batches": micro_batches or None, "recompute": recompute}
+    variant = {"micro_batches": micro_batches or None, "recompute": recompute, "time_limit": time_limit or None}
     question = _question(model, cluster, baseline, precision, **variant)
     with progress() as report:
         made = question.answer(pairs(settings, "--set"), report)

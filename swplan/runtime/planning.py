@@ -40,11 +40,11 @@ UNPINNED = "pins are not honoured: a plan of one kind was asked for"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wish:
-    """What a user asks of the search; the words are those of `swplan.plan`."""
+    """What a user asks of the search; the words are those of `swplan.plan`, `deadline` is of `time.monotonic`."""
 
     baseline: str | None = None
     max_axes: int | None = None
-    time_limit_s: float | None = None
+    deadline: float | None = None
     progress: Progress | None = None
     micro_batches: int | None = None
     recompute: str = "auto"
@@ -107,7 +107,7 @@ def _search(prepared: Subject, wish: Wish, held: Hold | None) -> tuple[Explored,
         prepared,
         lambda variant: variant_graph(prepared.graph, variant),
         max_axes=wish.max_axes or default_axes(prepared.cluster),
-        time_limit_s=wish.time_limit_s,
+        deadline=wish.deadline,
         progress=wish.progress,
         thorough=wish.max_axes is not None,
         parts=wish.micro_batches,

@@ -80,7 +80,7 @@ def explore(
     meshes: Sequence[Placement] | None = None,
     pins: PinsOf | None = None,
     kept: frozenset[int] = frozenset(),
-    time_limit_s: float | None = None,
+    deadline: float | None = None,
     progress: Progress | None = None,
     thorough: bool = True,
     parts: int | None = None,
@@ -95,13 +95,12 @@ def explore(
       meshes: these meshes only.
       pins: options to which decisions of a variant are held.
       kept: values that are not recomputed.
-      time_limit_s: for all together.
+      deadline: of `time.monotonic`, after which the best so far is taken, or the first that is found.
       progress: called with (done, total, text).
       thorough: look at more than two axes even if something fits on two.
       parts: so many micro-batches; as many as are worth it if absent.
       recompute: one of `RECOMPUTE`.
     """
-    deadline = time.monotonic() + time_limit_s if time_limit_s is not None else None
     state = _Exploration(
         written=written,
         make=make,

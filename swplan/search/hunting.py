@@ -109,6 +109,11 @@ class Hunt:
         return min([self.worst_s, *(c.cost_s for c in self.candidates)])
 
     @property
+    def is_late(self) -> bool:
+        """Whether the time is up."""
+        return self.deadline is not None and time.monotonic() > self.deadline
+
+    @property
     def ceiling_s(self) -> float:
         """What a plan must cost less than to be of interest: the best known, or one that may stand beside ours."""
         return min([self.worst_s, *(INTERESTING * c.cost_s for c in self.candidates)])
@@ -167,9 +172,14 @@ class Hunt:
         return found
 
     def relax(self, way: Way, low: float, share: tuple[int, int]) -> float | None:
-        """Solves one mesh as if memory were no limit: a bound on what it costs; None if that settles it."""
+        """Solves one mesh as if memory were no limit: a bound on what it costs; None if that settles it.
+
+        When the time is up and nothing is known to fit, that is left out for what may find something.
+        """
         if self._hopeless(way.mesh, low, share):
             return None
+        if self.is_late:
+            return low
         area = self.area(way)
         worst = self.ceiling_s
         solution, stated = solve_space(
@@ -227,8 +237,7 @@ class Hunt:
         """Whether a mesh need not be solved: it cannot beat the best, or the time is up."""
         if self.progress:
             self.progress(*share, _status(mesh, self.best_s, min(self.least_s, self.floor_s)))
-        late = self.deadline is not None and time.monotonic() > self.deadline and bool(self.candidates)
-        if low >= self.best_s or late:
+        if low >= self.best_s or (self.is_late and self.best_s < np.inf):
             self.bound = min(self.bound, low)
             return True
         return False

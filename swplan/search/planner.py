@@ -7,7 +7,6 @@ device program, where nothing is estimated.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -29,19 +28,16 @@ def find(
     max_axes: int,
     meshes: Sequence[Placement] | None = None,
     pins: Pins | Pinned | None = None,
-    time_limit_s: float | None = None,
     progress: Progress | None = None,
     thorough: bool = True,
     loose: float = 0.0,
 ) -> Found | None:
     """The best plan, or None if nothing fits the memory of a device; arguments as for `hunt`."""
-    deadline = time.monotonic() + time_limit_s if time_limit_s is not None else None
     return hunt(
         subject,
         max_axes=max_axes,
         meshes=meshes,
         pins=pins,
-        deadline=deadline,
         progress=progress,
         thorough=thorough,
         loose=loose,

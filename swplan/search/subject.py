@@ -32,6 +32,8 @@ MESH_LIMIT_S = 60.0
 """Most time for one mesh: a guard that no problem known comes near, since what runs into it may end differently."""
 FEW = 100
 """Decisions up to which the search is exact."""
+LEAST_S = 0.1
+"""Time that a mesh gets even if there is none left."""
 ENOUGH = 0.005
 """Gap to which a mesh on which memory binds is solved; the certificate states what is left of it."""
 LOOSE = 0.01
@@ -140,7 +142,7 @@ def solve_space(
     if memory_bytes < LIMITLESS and needed_bytes(area, subject.moments) > memory_bytes:
         return NOTHING_FITS, Problem(costs=(), edges=())
     stated = problem(area, subject.moments, memory_bytes)
-    left = MESH_LIMIT_S if deadline is None else max(1.0, min(MESH_LIMIT_S, deadline - time.monotonic()))
+    left = MESH_LIMIT_S if deadline is None else min(MESH_LIMIT_S, max(LEAST_S, deadline - time.monotonic()))
     content = {"enough": ENOUGH, "loose": loose, "settled": settled_s}
     cut = replace(stated, rows=(*stated.rows, *cuts)) if cuts else stated
     return solve(cut, time_limit_s=left, upper_bound=worst_s, prices=prices, **content), stated
