@@ -19,8 +19,9 @@ def is_later(op: Op) -> bool:
 
 def is_made_again(op: Op, graph: Graph) -> bool:
     """Whether an op makes the same of constants on every device: it is not exchanged, each makes the part it needs."""
-    scalars = all(v in graph.constants and not graph.avals[v].shape for v in op.operands)
-    return op.primitive in ("broadcast_in_dim", "iota") and scalars
+    if op.primitive not in ("broadcast_in_dim", "iota"):
+        return False
+    return all(v in graph.constants and not graph.avals[v].shape for v in op.operands)
 
 
 def read_again(graph: Graph) -> dict[int, int]:

@@ -117,8 +117,9 @@ class _Partitioner:
 
     def region(self, region: Region) -> None:
         """Partitions the ops of a region into the current scope."""
+        by_kind = {"op": self.op, "scan": self.scan, "while": self.loop, "cond": self.cond}
         for op in region.ops:
-            {"op": self.op, "scan": self.scan, "while": self.loop, "cond": self.cond}[op.kind](op)
+            by_kind[op.kind](op)
 
     def op(self, op: Op) -> None:
         strategy = self.choices["op", op.results[0]]

@@ -109,9 +109,10 @@ class _Builder:
 
     def region(self, region: Region, count: int) -> None:
         """Adds the ops of a region that runs `count` times."""
+        by_kind = {"op": self.op, "scan": self.scan, "while": self.loop, "cond": self.cond}
         for op in region.ops:
             first = len(self.nodes)
-            {"op": self.op, "scan": self.scan, "while": self.loop, "cond": self.cond}[op.kind](op, count)
+            by_kind[op.kind](op, count)
             self.loops += [(first, len(self.nodes) - 1)] if op.kind in ("scan", "while") else []
 
     def copy_again(self, value: int) -> None:
