@@ -184,7 +184,8 @@ class _Exploration:
         self.prices.update(state.prices)
         self.tried[variant] = min(state.least_bytes, self.tried.get(variant, np.inf))
         self.floors[variant] = state.floor_s
-        self.free[variant] = found is not None and found.best.cost_s <= (1 + ENOUGH) * state.floor_s
+        near = found is not None and found.best.cost_s <= (1 + ENOUGH) * state.floor_s
+        self.free[variant] = near or (found is not None and not any(found.best.prices))
         self.hunts.append(state)
         if found is None:
             return
@@ -239,7 +240,7 @@ class _Exploration:
         return min(tried) < self.best_s
 
     def is_free(self, variant: Variant) -> bool:
-        """Whether the best plan of a variant costs as much as if memory were no limit."""
+        """Whether memory costs the best plan of a variant nothing to speak of."""
         return self.free.get(variant, False)
 
     def counts(self) -> tuple[int, ...]:
@@ -263,7 +264,8 @@ class _Exploration:
         meshes = sorted(self.low, key=lambda mesh: (self.low[mesh], mesh.sizes, mesh.order))
         most = len(meshes) if self.written.is_small else PROMISING if self.best else RELAXED
         options = self.options | {"meshes": meshes[:most], "worst_s": self.best_s, "least_s": self.floor_s}
-        options |= {} if self.written.is_small else {"known": self.low, "looks": PROMISING}
+        relies = bool(variant.recomputed) and self.prices != {}
+        options |= {} if self.written.is_small else {"known": self.low, "looks": PROMISING, "relies": relies}
         pins = self.pins(prepared) if self.pins else None
         state = hunt(prepared, pins=pins, prices=self.prices, **options)
         if not variant.recomputed:

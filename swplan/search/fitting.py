@@ -101,8 +101,9 @@ def _again(subject: Subject, attempt: _Attempt, peak_bytes: int, worst_s: float)
         limit = min(limit, max(candidate.memory_bytes, 1.0)) * subject.cluster.memory_bytes / peak_bytes
     if failures == TIGHTENINGS:
         return None
-    solution, stated = solve_space(subject, area, limit, worst_s=worst_s, cuts=cuts)
-    if solution.choice is None:
+    prices = () if cuts else candidate.prices
+    solution, stated = solve_space(subject, area, limit, worst_s=worst_s, prices=prices, cuts=cuts)
+    if solution.choice is None or solution.cost >= worst_s:
         return None
     return _Attempt(candidate_of(area, solution, stated, candidate.bound), limit, failures, cuts)
 

@@ -26,6 +26,7 @@ from swplan.search.subject import (
     pricer_on,
     solve_space,
 )
+from swplan.solver.problem import Problem, usage
 
 Progress = Callable[[int, int, str], None]
 SEEDS = 2
@@ -66,6 +67,14 @@ class Screened:
     lasting_bytes: float
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class Open:
+    """A mesh on which memory binds: what plans seem to cost, at the prices of memory known, and a bound on that."""
+
+    promise_s: float
+    bound_s: float
+
+
 @dataclass(slots=True)
 class Hunt:
     """The state of a search over meshes: what was found, and a bound for all that was solved.
@@ -84,6 +93,7 @@ class Hunt:
     known: Mapping[Placement, float] = field(default_factory=dict)
     looks: int | None = None
     prices: dict[str, float] = field(default_factory=dict)
+    relies: bool = False
     candidates: list[Candidate] = field(default_factory=list)
     excluded: list[tuple[float, Placement]] = field(default_factory=list)
     seen: set[Placement] = field(default_factory=set)
@@ -145,10 +155,11 @@ class Hunt:
         for way in reversed(order):
             if screened[way.key].lasting_bytes <= capacity:
                 self.floors[way.mesh] = low[way]
-        bounds = {way: self.relax(way, low[way], (i, 2 * len(chosen))) for i, way in enumerate(chosen)}
-        tight = sorted((way for way in chosen if bounds[way] is not None), key=lambda way: bounds[way])
-        for done, way in enumerate(tight):
-            self.look(way, bounds[way], (2 * len(chosen) - len(tight) + done, 2 * len(chosen)), done)
+        found = {way: self.relax(way, low[way], (i, 2 * len(chosen))) for i, way in enumerate(chosen)}
+        tight = {way: open_ for way, open_ in found.items() if open_ is not None}
+        for done, way in enumerate(sorted(tight, key=tight.get)):
+            share = 2 * len(chosen) - len(tight) + done, 2 * len(chosen)
+            self.look(way, tight[way].bound_s, share, done)
 
     def held(self, mesh: Placement) -> Sequence[Bound]:
         """Every way to be held on a mesh: one, or each binding of the names of pins that can hold."""
@@ -171,15 +182,15 @@ class Hunt:
                 found[way.key] = Screened(lower_bound(area), least, lasting)
         return found
 
-    def relax(self, way: Way, low: float, share: tuple[int, int]) -> float | None:
-        """Solves one mesh as if memory were no limit: a bound on what it costs; None if that settles it.
+    def relax(self, way: Way, low: float, share: tuple[int, int]) -> Open | None:
+        """Solves one mesh as if memory were no limit: what that leaves open; None if it settles the mesh.
 
-        When the time is up and nothing is known to fit, that is left out for what may find something.
+        Left out where `known` says enough, and when the time is up and nothing is known to fit.
         """
         if self._hopeless(way.mesh, low, share):
             return None
-        if self.is_late:
-            return low
+        if self.is_late or self.relies:
+            return Open(low, low)
         area = self.area(way)
         worst = self.ceiling_s
         solution, stated = solve_space(
@@ -189,12 +200,21 @@ class Hunt:
         if solution.choice is None and solution.bound >= worst:
             self.bound = min(self.bound, solution.bound)
             return None
-        candidate = candidate_of(area, solution, stated, way.bound) if solution.choice is not None else None
-        if candidate is None or candidate.memory_bytes > self.subject.cluster.memory_bytes:
-            return max(solution.bound, low)
+        if solution.choice is None:
+            return Open(max(solution.bound, low), max(solution.bound, low))
+        candidate = candidate_of(area, solution, stated, way.bound)
+        if candidate.memory_bytes > self.subject.cluster.memory_bytes:
+            bound_s = max(solution.bound, low)
+            return Open(bound_s + self.charge(stated, solution.choice), bound_s)
         self.bound = min(self.bound, solution.bound)
         self.candidates.append(candidate)
         return None
+
+    def charge(self, stated: Problem, choice: Sequence[int]) -> float:
+        """What a choice would pay for the memory that it uses beyond what there is."""
+        capacity = self.subject.cluster.memory_bytes
+        over = {row.label: max(0.0, usage(row, choice) - capacity) for row in stated.rows}
+        return sum(self.prices.get(label, 0.0) * excess for label, excess in over.items())
 
     def raised(self, way: Way, bound_s: float) -> None:
         """Takes in a better floor of a mesh, if it is held in one way only."""

@@ -59,6 +59,7 @@ def hunt(
     known: Mapping[Placement, float] | None = None,
     looks: int | None = None,
     prices: Mapping[str, float] | None = None,
+    relies: bool = False,
 ) -> Hunt:
     """Solves the meshes of a cluster.
 
@@ -79,10 +80,13 @@ def hunt(
       known: bounds on what plans on some meshes cost.
       looks: so many meshes at most are solved within memory; the others count with bounds.
       prices: of a byte at moments, in seconds: where the solver starts.
+      relies: on what is known, in place of solving meshes as if memory were no limit.
     """
     held = pins if isinstance(pins, Pinned) else Bound(options=pins or {})
     axes = max(min(max_axes, 2), pins.axes if isinstance(pins, Pinned) else 0)
-    state = Hunt(subject, held, deadline, progress, worst_s, least_s, loose, known or {}, looks, dict(prices or {}))
+    state = Hunt(
+        subject, held, deadline, progress, worst_s, least_s, loose, known or {}, looks, dict(prices or {}), relies
+    )
     state.over(list(meshes) if meshes is not None else candidate_meshes(subject.cluster, subject.decisions, axes))
     for _ in range(2, max_axes if meshes is None and (thorough or not state.candidates) else 2):
         sizes = useful_sizes(subject.decisions, subject.cluster.devices)

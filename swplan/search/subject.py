@@ -90,7 +90,8 @@ FREE = Bound(options={})
 class Candidate:
     """A solved mesh: what was chosen, its cost and bound in seconds, its estimated memory in bytes, what held it.
 
-    `picked` says the same as `choices`, in numbers of the options of each class.
+    `picked` says the same as `choices`, in numbers of the options of each class. `prices` are seconds for a byte at
+    each moment, zeros or none where memory does not bind.
     """
 
     placement: Placement
@@ -100,6 +101,7 @@ class Candidate:
     method: str
     memory_bytes: float
     picked: tuple[int, ...] = ()
+    prices: tuple[float, ...] = ()
     bound: Bound = FREE
 
 
@@ -159,5 +161,6 @@ def candidate_of(area: Space, solution: Solution, stated: Problem, bound: Bound 
         method=solution.method,
         memory_bytes=memory,
         picked=solution.choice,
+        prices=solution.prices[: len(stated.rows)],
         bound=bound,
     )

@@ -14,7 +14,7 @@ import numpy as np
 from swplan.solver import elimination, integer, reduction
 from swplan.solver.elimination import Network, Order
 from swplan.solver.integer import Limits
-from swplan.solver.prices import best_prices, charge, dearer, priced
+from swplan.solver.prices import best_prices, charge, dearer, priced, unit
 from swplan.solver.values import full, restricted
 
 LATE_WORK = 500_000_000  # entries added: what is less than the integer program takes
@@ -60,13 +60,14 @@ def by_elimination(network: Network, rows: Limits, plan: Order, search: Search) 
     """Exact if the rows do not bind; else by prices, and the program over what their bound leaves open."""
     best, bound, prices, _ = lagrangian(network, rows, plan, search.until)
     cost = math.inf if best is None else elimination.evaluate(network, best)
+    charged = tuple(float(price) / unit(limit) for price, (_, limit) in zip(prices, rows, strict=True))
     few = sum(network.sizes) <= FEW
     if _proven(cost, bound, rows) if few else search.is_content(best, cost, bound, rows):
-        return Found(best, bound, "lagrangian" if prices.any() else "elimination")
+        return Found(best, bound, "lagrangian" if prices.any() else "elimination", charged)
     kept = _open(priced(network, rows, prices), plan, cost + charge(rows, prices))
     left = replace(search, table_limit=0, ceiling=cost)
     left = rest(elimination.restrict(network, kept), restricted(rows, kept), left)
-    return Found(better(network, best, full(left.choice, kept)), max(bound, left.bound), left.method)
+    return Found(better(network, best, full(left.choice, kept)), max(bound, left.bound), left.method, charged)
 
 
 def lagrangian(
