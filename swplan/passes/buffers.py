@@ -9,9 +9,10 @@ Modelled on XLA for CPU (openxla/xla: `InstructionFusion`, `CpuInstructionFusion
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 
+from swplan.passes.fusion import CHEAP
 from swplan.passes.instructions import BARRED, LIBRARY, LOOP, Instruction, Kernel
 from swplan.passes.order import turns_of_readers
 
@@ -31,9 +32,10 @@ def fuse(instructions: Sequence[Instruction], kept: set[int], *, in_order: bool 
     Args:
       instructions: of the region.
       kept: buffers that must exist: what leaves the region.
-      in_order: they run in that order, so that nothing asks for the turns of readers.
+      in_order: they run in that order, so that nothing asks for the turns of readers; and nothing is computed in more
+        than one kernel but what `passes/fusion.py` says.
     """
-    plan = _plan(instructions, kept)
+    plan = _plan(instructions, kept, CHEAP if in_order else None)
     turns = {} if in_order else turns_of_readers(instructions, plan.absorbed, plan.gone)
     inside: dict[int, _Orders] = {}
     kernels = []
@@ -58,6 +60,7 @@ class _Fusion:
       absorbed: position of a reader -> what it computes itself.
       library: positions of the calls of a library, and of the arithmetic that they took in.
       constant: positions of loops over constants.
+      repeated: ops that may be computed in several kernels; all that cost little, if absent.
     """
 
     ends: dict[int, int] = field(default_factory=dict)
@@ -66,9 +69,14 @@ class _Fusion:
     absorbed: dict[int, set[int]] = field(default_factory=dict)
     library: set[int] = field(default_factory=set)
     constant: set[int] = field(default_factory=set)
+    repeated: Set[str] | None = None
+
+    def costs(self, one: Instruction) -> bool:
+        """Whether something is not computed more than once."""
+        return one.costly if self.repeated is None else one.name not in self.repeated
 
 
-def _plan(instructions: Sequence[Instruction], kept: set[int]) -> _Fusion:
+def _plan(instructions: Sequence[Instruction], kept: set[int], repeated: Set[str] | None) -> _Fusion:
     """Decides from the last instruction to the first, so that what repeats a reader repeats what it reads (as XLA)."""
     readers: dict[int, list[int]] = {}
     producers: dict[int, str] = {}
@@ -78,7 +86,8 @@ def _plan(instructions: Sequence[Instruction], kept: set[int]) -> _Fusion:
             producers[buffer] = name
         for buffer in dict.fromkeys(one.reads):
             readers.setdefault(buffer, []).append(position)
-    plan = _Fusion(library={position for position, one in enumerate(instructions) if one.kind == LIBRARY})
+    library = {position for position, one in enumerate(instructions) if one.kind == LIBRARY}
+    plan = _Fusion(library=library, repeated=repeated)
     for position in range(len(instructions) - 1, -1, -1):
         one = instructions[position]
         users = readers.get(one.writes[0], [])
@@ -109,12 +118,14 @@ def _inline(
 
     def takes_in(user: int) -> bool:
         reader = instructions[user]
+        if user in plan.library and plan.repeated is not None:
+            return (len(users) == 1 or not plan.costs(one)) and one.name in _ARITHMETIC
         return reader.kind in loops or _takes_in(reader, user in plan.library, one, len(users))
 
     takers = [user for user in users if takes_in(user)]
     everywhere = len(takers) == len(users) and not must_exist
     ends = {plan.ends.get(instructions[user].writes[0], user) for user in takers}
-    costs = one.costly and (len(ends) > 1 or _MANY in ends or not everywhere)
+    costs = plan.costs(one) and (len(ends) > 1 or _MANY in ends or not everywhere)
     if not takers or costs or not (everywhere or repeatable):
         return
     buffer = one.writes[0]

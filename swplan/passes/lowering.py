@@ -66,7 +66,8 @@ def _region(work: Lowering, region: DeviceRegion, loop: Loop | None) -> None:
         stacked = region.outputs[loop.op.carries :]
         found += [Instruction(loop, "dynamic_update_slice", (work.of(v),), (work.new(v, 0),), LOOP) for v in stacked]
     work.copies = outer_copies
-    work.regions[id(region)] = join_sums(work, _zeros_first(work, found, region))
+    found = _zeros_first(work, found, region)
+    work.regions[id(region)] = found if work.any_order else join_sums(work, found)
 
 
 def _instructions(work: Lowering, op: DeviceOp, producers: dict[int, DeviceOp], readers: Counter) -> list[Instruction]:

@@ -26,7 +26,7 @@ from swplan.search.subject import (
     pricer_on,
     solve_space,
 )
-from swplan.solver.problem import Problem, usage
+from swplan.solver.problem import Problem, Solution, usage
 
 Progress = Callable[[int, int, str], None]
 SEEDS = 2
@@ -205,15 +205,17 @@ class Hunt:
         candidate = candidate_of(area, solution, stated, way.bound)
         if candidate.memory_bytes > self.subject.cluster.memory_bytes:
             bound_s = max(solution.bound, low)
-            return Open(bound_s + self.charge(stated, solution.choice), bound_s)
+            return Open(bound_s + self.charge(stated, solution), bound_s)
         self.bound = min(self.bound, solution.bound)
         self.candidates.append(candidate)
         return None
 
-    def charge(self, stated: Problem, choice: Sequence[int]) -> float:
-        """What a choice would pay for the memory that it uses beyond what there is."""
+    def charge(self, stated: Problem, solution: Solution) -> float:
+        """What a solution would pay for memory beyond what there is; if prices are unknown, the step for all of it."""
         capacity = self.subject.cluster.memory_bytes
-        over = {row.label: max(0.0, usage(row, choice) - capacity) for row in stated.rows}
+        over = {row.label: max(0.0, usage(row, solution.choice) - capacity) for row in stated.rows}
+        if not self.prices:
+            return solution.cost * max(over.values()) / capacity
         return sum(self.prices.get(label, 0.0) * excess for label, excess in over.items())
 
     def raised(self, way: Way, bound_s: float) -> None:
