@@ -124,11 +124,13 @@ def _hierarchical_all_reduce(hops: Hops) -> Line | None:
 
 
 @_algorithm("all_reduce", "recursive_doubling")
-def _recursive_doubling(hops: Hops) -> Line | None:
-    """Swap whole buffers at distance 1, 2, 4, ...: fewest steps, for short ones. Thakur et al. 2005."""
-    if not _power_of_two(hops):
-        return None
-    steps = [math.log2(hop.members) for hop in hops]
+def _recursive_doubling(hops: Hops) -> Line:
+    """Swap whole buffers at distance 1, 2, 4, ... along each tier: fewest steps, for short ones.
+
+    Along a tier that has no power of two of members, those beyond one hand theirs to a partner first, and get the sum
+    from it in the end. Thakur et al. 2005.
+    """
+    steps = [hop.members.bit_length() - 1 + 2 * (hop.members & (hop.members - 1) != 0) for hop in hops]
     return Line(
         sum(count * hop.latency_s for count, hop in zip(steps, hops, strict=True)),
         sum(count / hop.bytes_per_s for count, hop in zip(steps, hops, strict=True)),

@@ -62,13 +62,20 @@ def all_reduce(radices):
 
 
 def swap_everything(radices):
-    """Whole buffers between partners along each digit of radix 2."""
+    """Whole buffers between partners along each digit; what is beyond a power of two joins a partner meanwhile."""
+    for tier, members in enumerate(radices):
+        core = 1 << members.bit_length() - 1
+        yield from ([everything(radices, tier, range(core, members), core)] if members > core else [])
+        for distance in (1 << bit for bit in range(core.bit_length() - 1)):
+            yield everything(radices, tier, range(core), distance)
+        yield from ([everything(radices, tier, range(members - core), core)] if members > core else [])
+
+
+def everything(radices, tier, senders, distance):
+    """The whole buffers of those with these digits, to the ones whose digit differs in one bit."""
     rank_of = ranks_of(radices)
-    for tier in range(len(radices)):
-        yield [
-            (rank, rank_of[shifted(position, tier, 1, radices)], list(rank_of.values()))
-            for position, rank in rank_of.items()
-        ]
+    partner = lambda position: (*position[:tier], position[tier] ^ distance, *position[tier + 1 :])  # noqa: E731
+    return [(rank, rank_of[partner(p)], list(rank_of.values())) for p, rank in rank_of.items() if p[tier] in senders]
 
 
 def double_tree(radices):
@@ -174,7 +181,7 @@ SCHEDULES = {
     "all_reduce/ring": (all_reduce, whole),
     "all_reduce/halving_doubling": (all_reduce, binary),
     "all_reduce/hierarchical": (all_reduce, tuple),
-    "all_reduce/recursive_doubling": (swap_everything, binary),
+    "all_reduce/recursive_doubling": (swap_everything, tuple),
     "all_reduce/double_tree": (double_tree, crossed_tiers),
     "all_to_all/direct": (direct_all_to_all, tuple),
     "all_to_all/hierarchical": (tiered_all_to_all, tuple),
@@ -249,8 +256,8 @@ def check_outcome(kind: str, steps, size: int, count: int) -> None:
 
 
 def merged(mine: frozenset, arriving: frozenset, everyone: frozenset) -> frozenset:
-    """A finished chunk replaces; anything else is added, and nothing may be added twice."""
-    if arriving == everyone:
+    """A finished chunk, or one with all that is here, replaces; else both are added, and nothing may be added twice."""
+    if arriving == everyone or mine <= arriving:
         return arriving
     assert not mine & arriving, "a contribution is counted twice"
     return mine | arriving
