@@ -21,14 +21,12 @@ from swplan.costmodel.network import Placement
 from swplan.ir.graph import Graph, Op
 from swplan.ir.layout import replicated
 from swplan.search.fitting import Found
-from swplan.search.hunting import Hunt, Progress
+from swplan.search.hunting import PROMISING, Hunt, Progress
 from swplan.search.pinning import Pinned
 from swplan.search.planner import hunt
 from swplan.search.subject import ENOUGH, Pins, Subject, pricer_on, subject
 from swplan.search.variants import AS_WRITTEN, Level, Variant, levels, micro_batch_counts, seconds_by_op
 
-PROMISING = 4
-"""Meshes on which a variant is solved."""
 RELAXED = 16
 """Meshes on which it is solved as if memory were no limit, while nothing is known to fit."""
 OPEN = 0.3

@@ -58,8 +58,8 @@ class _Attempt:
 
 def fitting(
     subject: Subject, candidates: Sequence[Candidate], bound_s: float, meshes: int, worst_s: float = np.inf
-) -> Found | None:
-    """The cheapest candidate that fits, or None.
+) -> tuple[Found | None, float]:
+    """The cheapest candidate that fits, or None; and by how many bytes at least estimates were too low of what did not.
 
     Args:
       subject: the program and the cluster.
@@ -69,6 +69,7 @@ def fitting(
       worst_s: the cost of a plan that is known already: what costs more is not looked for.
     """
     waiting = [_Attempt(candidate, float(subject.cluster.memory_bytes)) for candidate in candidates]
+    lacking = np.inf
     while waiting:
         attempt = _next(waiting, 0.0 if subject.is_small else ENOUGH)
         waiting.remove(attempt)
@@ -78,10 +79,12 @@ def fitting(
             best = replace(attempt.candidate, memory_bytes=memory.peak_bytes)
             others = tuple(one.candidate for one in sorted(waiting, key=lambda one: one.candidate.cost_s))
             bound_s = min(bound_s, best.cost_s)
-            return Found(best=best, program=program, memory=memory, runners_up=others, bound_s=bound_s, meshes=meshes)
+            best = Found(best=best, program=program, memory=memory, runners_up=others, bound_s=bound_s, meshes=meshes)
+            return best, lacking
+        lacking = min(lacking, memory.peak_bytes - attempt.candidate.memory_bytes)
         again = _again(subject, attempt, memory.peak_bytes, worst_s)
         waiting += [] if again is None else [again]
-    return None
+    return None, lacking
 
 
 def _next(waiting: Sequence[_Attempt], gap: float) -> _Attempt:

@@ -15,10 +15,12 @@ import numpy as np
 from swplan.costmodel.network import Placement
 from swplan.search.fitting import Found, fitting
 from swplan.search.pinning import Pinned
-from swplan.search.space import Space, lower_bound, needed_bytes, space
+from swplan.search.screening import Open, Screened, Way, screened
+from swplan.search.space import Space, space
 from swplan.search.subject import (
     ENOUGH,
     LIMITLESS,
+    LOOSE,
     Bound,
     Candidate,
     Subject,
@@ -30,49 +32,14 @@ from swplan.solver.problem import Problem, Solution, usage
 
 Progress = Callable[[int, int, str], None]
 SEEDS = 2
-UPDATE = "optimizer"
-"""The moment of which micro-batches and recomputation change nothing."""
+PROMISING = 4
+"""Meshes on which a variant is solved."""
+REOPENED = 3
+"""How often so many meshes that were left out are looked at after all."""
 RUNNERS_UP = 3
 """Plans that stand beside the best, before meshes are left out that could be better by no more than `ENOUGH`."""
 INTERESTING = 1.02
 """A mesh all plans of which cost this many times the best one is not solved: it would not even be a runner-up."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Way:
-    """A mesh, and what a search on it is held to."""
-
-    mesh: Placement
-    bound: Bound
-
-    @property
-    def key(self) -> tuple:
-        """What screening depends on: not on which tiers the axes lie."""
-        return (self.mesh.sizes, id(self.bound))
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class Screened:
-    """What is known of a mesh before anything is solved.
-
-    Attributes:
-      low_s: plans cost no less.
-      least_bytes: a device holds no less.
-      lasting_bytes: nor any less than this, in however many micro-batches and whatever is computed again: the update of
-        the parameters needs it.
-    """
-
-    low_s: float
-    least_bytes: float
-    lasting_bytes: float
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class Open:
-    """A mesh on which memory binds: what plans seem to cost, at the prices of memory known, and a bound on that."""
-
-    promise_s: float
-    bound_s: float
 
 
 @dataclass(slots=True)
@@ -94,6 +61,7 @@ class Hunt:
     looks: int | None = None
     prices: dict[str, float] = field(default_factory=dict)
     relies: bool = False
+    spare: float = 0.0
     candidates: list[Candidate] = field(default_factory=list)
     excluded: list[tuple[float, Placement]] = field(default_factory=list)
     seen: set[Placement] = field(default_factory=set)
@@ -101,6 +69,7 @@ class Hunt:
     floors: dict[Placement, float] = field(default_factory=dict)
     relaxed: set[Placement] = field(default_factory=set)
     unsolved: set[Placement] = field(default_factory=set)
+    left: dict[Way, float] = field(default_factory=dict)
     least_bytes: float = np.inf
 
     @property
@@ -134,26 +103,65 @@ class Hunt:
         return self.best_s if self.subject.is_small else (1 - ENOUGH) * self.best_s
 
     def found(self) -> Found | None:
-        """The cheapest candidate of which the finished program fits."""
-        candidates = sorted(self.candidates, key=lambda c: c.cost_s)
-        return fitting(self.subject, candidates, self.bound_s, len(self.seen), self.worst_s)
+        """The cheapest candidate of which the finished program fits.
+
+        If that costs more than what seemed to fit, meshes that were left out in its favour are looked at after all,
+        within as much less as estimates were too low.
+        """
+        for _ in range(REOPENED):
+            candidates = sorted(self.candidates, key=lambda c: c.cost_s)
+            found, lacking = fitting(self.subject, candidates, self.bound_s, len(self.seen), self.worst_s)
+            limit_s = min(self.worst_s, found.best.cost_s if found else np.inf)
+            again = sorted((way for way in self.left if self.left[way] < limit_s), key=self.left.get)
+            if not again or self.is_late:
+                break
+            if lacking < np.inf and not self.subject.is_small:
+                self.spare = max(self.spare, lacking)
+            self.candidates = [found.best, *found.runners_up] if found else []
+            for way in again[:PROMISING]:
+                self.look(way, self.left.pop(way), (1, 1), 0)
+        return self.refined(found) if found is not None else None
+
+    def refined(self, found: Found) -> Found:
+        """The best plan of the mesh of one that was not looked at closely."""
+        best = found.best
+        if self.subject.is_small or best.cost_s - best.bound_s <= ENOUGH * best.cost_s or self.loose or self.is_late:
+            return found
+        better = self.solved(Way(best.placement, best.bound), best.cost_s, 0.0)[0]
+        if better is None:
+            return found
+        rest = found.bound_s, found.meshes
+        again, _ = fitting(self.subject, [better, best, *found.runners_up], *rest, self.worst_s)
+        return again or found
+
+    def solved(self, way: Way, worst_s: float, loose: float) -> tuple[Candidate | None, float]:
+        """The best of a mesh within memory, if it costs less than `worst_s`, and a bound on all of its plans."""
+        area, capacity = self.area(way), self.subject.cluster.memory_bytes - self.spare
+        content = {"settled_s": self.settled_s, "loose": loose}
+        prices = tuple(self.prices.get(moment.label, 0.0) for moment in self.subject.moments)
+        solution, stated = solve_space(self.subject, area, capacity, self.deadline, worst_s, prices=prices, **content)
+        if solution.prices:
+            self.prices.update(zip((row.label for row in stated.rows), solution.prices, strict=True))
+        if solution.choice is None or solution.cost >= worst_s:
+            return None, solution.bound
+        return candidate_of(area, solution, stated, way.bound), solution.bound
 
     def over(self, meshes: Sequence[Placement], most: int | None = None) -> None:
         """Looks at meshes, the most promising first, and at no more than `most` of those that could fit."""
         fresh = [mesh for mesh in dict.fromkeys(meshes) if mesh not in self.seen]
         self.seen.update(fresh)
         ways = [Way(mesh, bound) for mesh in fresh for bound in self.held(mesh)]
-        screened = self.screen(ways)
-        low = {way: max(screened[way.key].low_s, self.known.get(way.mesh, 0.0)) for way in ways}
-        order = sorted(ways, key=lambda way: (low[way], screened[way.key], len(way.mesh.sizes)))
+        known = self.screen(ways)
+        low = {way: max(known[way.key].low_s, self.known.get(way.mesh, 0.0)) for way in ways}
+        order = sorted(ways, key=lambda way: (low[way], known[way.key], len(way.mesh.sizes)))
         capacity = self.subject.cluster.memory_bytes
-        fitting = [way for way in order if screened[way.key].least_bytes <= capacity]
-        self.excluded += [(low[way], way.mesh) for way in order if screened[way.key].least_bytes > capacity]
+        fitting = [way for way in order if known[way.key].least_bytes <= capacity]
+        self.excluded += [(low[way], way.mesh) for way in order if known[way.key].least_bytes > capacity]
         chosen = fitting[:most]
         self.unsolved.update(way.mesh for way in fitting[len(chosen) :])
-        self.least_bytes = min([self.least_bytes, *(found.least_bytes for found in screened.values())])
+        self.least_bytes = min([self.least_bytes, *(found.least_bytes for found in known.values())])
         for way in reversed(order):
-            if screened[way.key].lasting_bytes <= capacity:
+            if known[way.key].lasting_bytes <= capacity:
                 self.floors[way.mesh] = low[way]
         found = {way: self.relax(way, low[way], (i, 2 * len(chosen))) for i, way in enumerate(chosen)}
         tight = {way: open_ for way, open_ in found.items() if open_ is not None}
@@ -171,15 +179,12 @@ class Hunt:
 
     def screen(self, ways: Sequence[Way]) -> dict[tuple, Screened]:
         """By mesh sizes and what holds them, what is known at once."""
-        update = [moment for moment in self.subject.moments if moment.label == UPDATE]
         found: dict[tuple, Screened] = {}
         for done, way in enumerate(ways):
             if way.key not in found:
                 if self.progress:
                     self.progress(done, len(ways), "screening meshes")
-                area = self.area(way)
-                least, lasting = (needed_bytes(area, moments) for moments in (self.subject.moments, update))
-                found[way.key] = Screened(lower_bound(area), least, lasting)
+                found[way.key] = screened(self.subject, self.area(way))
         return found
 
     def relax(self, way: Way, low: float, share: tuple[int, int]) -> Open | None:
@@ -187,7 +192,7 @@ class Hunt:
 
         Left out where `known` says enough, and when the time is up and nothing is known to fit.
         """
-        if self._hopeless(way.mesh, low, share):
+        if self._hopeless(way, low, share):
             return None
         if self.is_late or self.relies:
             return Open(low, low)
@@ -198,7 +203,7 @@ class Hunt:
         )
         self.raised(way, solution.bound)
         if solution.choice is None and solution.bound >= worst:
-            self.bound = min(self.bound, solution.bound)
+            self.leave(way, solution.bound)
             return None
         if solution.choice is None:
             return Open(max(solution.bound, low), max(solution.bound, low))
@@ -236,33 +241,36 @@ class Hunt:
 
     def look(self, way: Way, low: float, share: tuple[int, int], looks: int) -> None:
         """Solves one mesh within the memory of a device, unless it could not beat the best or only just."""
-        if self._hopeless(way.mesh, low, share):
+        if self._hopeless(way, low, share):
             return
         beside = len(self.candidates) > RUNNERS_UP and low >= self.settled_s
         if beside or (self.looks is not None and looks >= self.looks):
-            self.bound = min(self.bound, low)
+            self.leave(way, low)
             return
-        area = self.area(way)
-        capacity, worst = self.subject.cluster.memory_bytes, self.ceiling_s
-        content = {"settled_s": self.settled_s, "loose": self.loose}
-        prices = tuple(self.prices.get(moment.label, 0.0) for moment in self.subject.moments)
-        solution, stated = solve_space(self.subject, area, capacity, self.deadline, worst, prices=prices, **content)
-        if solution.prices:
-            self.prices.update(zip((row.label for row in stated.rows), solution.prices, strict=True))
-        self.bound = min(self.bound, max(solution.bound, low))
-        if solution.choice is not None and solution.cost < worst:
-            self.candidates.append(candidate_of(area, solution, stated, way.bound))
-        elif solution.bound < worst or worst == np.inf:
+        worst = self.ceiling_s
+        candidate, bound_s = self.solved(way, worst, self.loose if self.subject.is_small else max(self.loose, LOOSE))
+        self.bound = min(self.bound, low if self.spare else max(bound_s, low))
+        if candidate is not None:
+            self.candidates.append(candidate)
+            return
+        if bound_s < np.inf and not self.spare:
+            self.leave(way, max(bound_s, low))
+        if bound_s < worst or worst == np.inf:
             self.excluded.append((low, way.mesh))
 
-    def _hopeless(self, mesh: Placement, low: float, share: tuple[int, int]) -> bool:
+    def _hopeless(self, way: Way, low: float, share: tuple[int, int]) -> bool:
         """Whether a mesh need not be solved: it cannot beat the best, or the time is up."""
         if self.progress:
-            self.progress(*share, _status(mesh, self.best_s, min(self.least_s, self.floor_s)))
+            self.progress(*share, _status(way.mesh, self.best_s, min(self.least_s, self.floor_s)))
         if low >= self.best_s or (self.is_late and self.best_s < np.inf):
-            self.bound = min(self.bound, low)
+            self.leave(way, low)
             return True
         return False
+
+    def leave(self, way: Way, low: float) -> None:
+        """Leaves a mesh out, of which all plans cost so much, in favour of what seems to fit."""
+        self.bound = min(self.bound, low)
+        self.left[way] = low
 
     def seeds(self) -> list[Placement]:
         """The most promising meshes: the cheapest that fit, and those with the lowest bounds that do not."""
