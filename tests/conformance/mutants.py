@@ -20,7 +20,7 @@ from swplan.runtime import execute
 
 STEPS = dict(execute._STEPS)
 FETCH = partition._Partitioner.fetch
-OPERAND_LAYOUT, RESULT_LAYOUT = partition.operand_layout, partition.result_layout
+OP_LAYOUTS = partition.op_layouts
 INTERPRETER = execute._Interpreter
 
 
@@ -143,15 +143,20 @@ def _unreduced_carry(self, value, layout, reader=None):
     return home.versions[home.base] if same else FETCH(self, value, layout, reader)
 
 
-@mutant("a sum over blocks counts as complete", partition, "result_layout")
-def _complete(rule, result, strategy):
-    return tuple(REPLICATED if entry == SUM else entry for entry in RESULT_LAYOUT(rule, result, strategy))
+@mutant("a sum over blocks counts as complete", partition, "op_layouts")
+def _complete(rule, strategy):
+    needed, left = OP_LAYOUTS(rule, strategy)
+    return needed, tuple(map(_without_sums, left))
 
 
-@mutant("what is added to a waiting value is added on every device", partition, "operand_layout")
-def _added_everywhere(rule, operand, strategy):
-    layout = OPERAND_LAYOUT(rule, operand, strategy)
-    return tuple(REPLICATED if entry == SUM else entry for entry in layout) if operand else layout
+@mutant("what is added to a waiting value is added on every device", partition, "op_layouts")
+def _added_everywhere(rule, strategy):
+    needed, left = OP_LAYOUTS(rule, strategy)
+    return (*needed[:1], *map(_without_sums, needed[1:])), left
+
+
+def _without_sums(layout):
+    return tuple(REPLICATED if entry == SUM else entry for entry in layout)
 
 
 @mutant("equations that differ in their params alone become one", reader, "params_key")
