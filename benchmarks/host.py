@@ -31,7 +31,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 import swplan
-from benchmarks.models import build, random_plan
+from benchmarks.models import as_planned, build, random_plan
 from benchmarks.ranking import Row, lines
 from benchmarks.step_time import looped
 from swplan.costmodel import Cluster
@@ -40,7 +40,6 @@ from swplan.errors import SwplanError
 from swplan.runtime import describe, planning
 from swplan.runtime.calibrate import calibrate, user_file
 from swplan.runtime.compiler import xla
-from swplan.runtime.trace import trace
 from swplan.search.classics import CLASSICS
 from swplan.search.pricing import Pricer
 from swplan.search.subject import subject
@@ -93,7 +92,8 @@ def twins(kept: Path) -> dict[str, str]:
 def priced(model: str, plans: Sequence[swplan.Plan]) -> list[swplan.Plan]:
     """Plans of a model with what they cost on the chip as it is now."""
     step, args = build(model)
-    graph, cluster = trace(step, args, {}).graph, Cluster.parse(CLUSTER)
+    cluster = Cluster.parse(CLUSTER)
+    graph = as_planned(step, args, cluster).graph
     fused = subject(graph, cluster, xla()).fused
     return [_priced(plan, graph, cluster, fused) for plan in plans]
 

@@ -30,7 +30,7 @@ import swplan
 from swplan.costmodel import Cluster
 from swplan.runtime import planning
 from swplan.runtime.compiler import xla
-from swplan.runtime.precise import chosen
+from swplan.runtime.precise import applied, chosen
 from swplan.runtime.trace import Program, trace
 from swplan.search.classics import CLASSICS
 from swplan.search.exploring import Explored
@@ -128,6 +128,12 @@ def train(step: Callable, state: Any, batch: Any, steps: int) -> History:
     return History(np.asarray(jax.device_get(losses)), moments, jax.device_get(state.params))
 
 
+def as_planned(step: Callable, args: tuple, cluster: Cluster) -> Program:
+    """The program that is planned in fp32: traced, and through all passes."""
+    program = trace(step, args, {})
+    return applied(chosen(program.graph, cluster.chip, "fp32"), program)
+
+
 def random_plan(step: Callable, args: tuple, seed: int, cluster: str = CLUSTER) -> swplan.Plan:
     """A legal plan that nobody would choose: some decisions drawn, the rest solved around them, on a random mesh.
 
@@ -135,7 +141,7 @@ def random_plan(step: Callable, args: tuple, seed: int, cluster: str = CLUSTER) 
         RuntimeError: no draw could be completed to a plan.
     """
     draw, target = random.Random(seed), Cluster.parse(cluster)
-    program = trace(step, args, {})
+    program = as_planned(step, args, target)
     precision = chosen(program.graph, target.chip, "fp32")
     prepared = subject(program.graph, target, xla())
     for _ in range(TRIES):
