@@ -4,11 +4,12 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from models import llama, mixtures, moe
+from models import gpt, llama, mixtures, moe
 from swplan.costmodel import Cluster
 from swplan.passes.partition import partition
 from swplan.passes.pipeline import Settings, run
 from swplan.runtime.trace import trace
+from swplan.search.planner import hunt
 from swplan.search.subject import subject
 
 CLUSTER = Cluster.parse("h100-sxm:gpus=8")
@@ -38,6 +39,14 @@ def test_as_much_is_held_as_in_the_finished_program(name):
     choices = {node.key: () for node in subject_.decisions.nodes}
     finished = subject_.peak(partition(subject_.graph, (), choices)).peak_bytes
     assert 0.9 <= max(map(held, subject_.moments)) / finished <= 1.1
+
+
+def test_the_plan_of_layers_written_out_holds_as_much_as_was_estimated():
+    """Sums wait for nothing, and what is added to a stream of activations is not kept for every later reader."""
+    subject_ = prepared(*gpt.lm(layers=12, seq=128, only_shapes=True))
+    best = min(hunt(subject_, max_axes=2).candidates, key=lambda candidate: candidate.cost_s)
+    finished = subject_.peak(partition(subject_.graph, best.placement.sizes, best.choices)).peak_bytes
+    assert 0.8 <= best.memory_bytes / finished <= 1.2
 
 
 def test_every_part_of_a_step_has_its_moment_unless_another_holds_all_of_it():
