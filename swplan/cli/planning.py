@@ -33,7 +33,7 @@ Recompute = Annotated[
     typer.Option("--recompute", help="Of the forward pass in the backward pass: auto, nothing or everything."),
 ]
 TimeLimit = Annotated[
-    float, typer.Option("--time-limit", min=0, help="Seconds, then the best plan so far; 0: until there is no better.")
+    float | None, typer.Option("--time-limit", min=0, help="Seconds after which the best plan so far is taken.")
 ]
 PrecisionName = Annotated[str, typer.Option("--precision", help="auto, fp32, bf16 or fp16.")]
 
@@ -83,11 +83,11 @@ def plan(
     precision: PrecisionName = "auto",
     micro_batches: MicroBatches = 0,
     recompute: Recompute = "auto",
-    time_limit: TimeLimit = 0.0,
+    time_limit: TimeLimit = None,
     settings: Settings = [],  # noqa: B006 (typer reads it and never changes it)
 ) -> None:
     """Plan a model on a cluster and show the plan; --json FILE keeps it for the other verbs."""
-    variant = {"micro_batches": micro_batches or None, "recompute": recompute, "time_limit": time_limit or None}
+    variant = {"micro_batches": micro_batches or None, "recompute": recompute, "time_limit": time_limit}
     question = _question(model, cluster, baseline, precision, **variant)
     with progress() as report:
         made = question.answer(pairs(settings, "--set"), report)

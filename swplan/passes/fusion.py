@@ -1,9 +1,8 @@
 """Which values never reach memory: a compiler computes them inside the loop of the op that reads them.
 
 An elementwise result with one reader that is a loop itself (elementwise or a reduction) is fused into it; broadcasts
-and iotas
-are recomputed by every such reader. This is what XLA does on every backend, stated conservatively; traffic and peak
-memory count only what is left.
+and iotas are recomputed by every such reader. This is what XLA does on every backend, stated conservatively; traffic
+and peak memory count only what is left.
 """
 
 from __future__ import annotations

@@ -158,12 +158,13 @@ def _free_from(work: Lowering, order: Sequence[Kernel], old: int, last: int) -> 
 def _body(work: Lowering, body: DeviceRegion, carries: int) -> _Run:
     """One trip of a loop's body, without what its loop holds: the carries, and what it reads from outside."""
     outputs = [work.of(v) for v in body.outputs]
-    kernels = fuse(work.regions[id(body)], set(outputs[:carries]))
+    kernels = fuse(work.regions[id(body)], set(outputs[:carries]), in_order=work.any_order)
     pairs = [(old, new) for old, new in zip(body.inputs[:carries], outputs, strict=False) if old != new]
     copies = {old: work.new(old, work.bytes(old)) for old in sorted(overwritten(kernels, pairs))}
-    order = schedule(copy_first(kernels, copies), body.inputs)
+    written = copy_first(kernels, copies)
+    order = list(written) if work.any_order else schedule(written, body.inputs)
     lives = _lives(work, order, outputs[:carries], {*body.inputs[:carries], *outputs[:carries]})
-    return _run(work, order, lives, depth_first(order, outputs))
+    return _run(work, order, lives, {} if work.any_order else depth_first(order, outputs))
 
 
 def _lives(work: Lowering, order: Sequence[Kernel], leaving: Iterable[int], elsewhere: set[int]) -> list[Life]:

@@ -59,7 +59,7 @@ class _Sinker:
         copies = {}
         for value in sorted(free_values(body) & self.spread.keys()):
             stages = [op.stage if is_loop(op) else "" for op in _readers(value, body)]
-            if all(stages) and value not in body.outputs:
+            if stages and all(stages) and value not in body.outputs:
                 copies[value] = self.copy(value, stages[0])
         new = {value: op.results[0] for value, op in copies.items()}
         ops = tuple(_reading(op, new) for op in body.ops)

@@ -97,7 +97,8 @@ def _search(prepared: Subject, wish: Wish, held: Hold | None) -> tuple[Explored,
     """What was found, and what is to be said of it."""
     if wish.baseline is not None:
         placement, pins, remark = classic(prepared, wish.baseline)
-        found = find(prepared, max_axes=1, meshes=[placement], pins=pins, progress=wish.progress)
+        one = {"max_axes": 1, "meshes": [placement], "pins": pins}
+        found = find(prepared, progress=wish.progress, deadline=wish.deadline, **one)
         remarks = [remark, UNPINNED if prepared.graph.pins else ""]
         explored = Explored(variant=AS_WRITTEN, subject=prepared, found=found, points=(), tried={})
         return explored, list(filter(None, remarks))

@@ -149,27 +149,32 @@ class _Exploration:
     points: list[Point] = field(default_factory=list)
     tried: dict[Variant, float] = field(default_factory=dict)
     floors: dict[Variant, float] = field(default_factory=dict)
-    free: dict[Variant, bool] = field(default_factory=dict)
+    costs: dict[Variant, float] = field(default_factory=dict)
 
     def run(self, axes: int) -> None:
         """Searches the program as written and its variants on meshes of so many axes."""
-        self.bound_s = np.inf
         self.hunts.clear()
         self.floors.clear()
         self.options["max_axes"] = axes
         pins = self.pins(self.written) if self.pins else None
         first = hunt(self.written, pins=pins, worst_s=self.best_s, **self.options)
-        self.low = first.floors
+        self.low = dict(first.floors)
         if self.as_written:
             self.take(AS_WRITTEN, self.written, first)
         if self.written.is_small or self.best_s > (1 + ENOUGH) * self.floor_s:
             self.over()
             self.close(first)
-        self.bound_s = min([self.best_s, self.bound_s, *(state.bound_s for state in self.hunts)])
+        untried_s = np.inf if self.is_alone else first.floor_s
+        self.bound_s = min([self.best_s, untried_s, *(state.bound_s for state in self.hunts)])
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether the program as written is the only one."""
+        return self.parts == 1 and self.as_written and len(self.levels()) == 1
 
     @property
     def floor_s(self) -> float:
-        """What any plan costs at least that is not looked at yet, even if memory is no limit."""
+        """What a plan seems to cost at least that is not looked at yet, even if memory is no limit."""
         return min(self.low.values(), default=np.inf)
 
     @property
@@ -178,12 +183,11 @@ class _Exploration:
 
     def take(self, variant: Variant, prepared: Subject, state: Hunt) -> None:
         """Takes in what a search found."""
-        found = state.found()
+        found = state.finish()
         self.prices.update(state.prices)
         self.tried[variant] = min(state.least_bytes, self.tried.get(variant, np.inf))
         self.floors[variant] = state.floor_s
-        near = found is not None and found.best.cost_s <= (1 + ENOUGH) * state.floor_s
-        self.free[variant] = near or (found is not None and not any(found.best.prices))
+        self.costs[variant] = found.best.cost_s if found is not None else np.inf
         self.hunts.append(state)
         if found is None:
             return
@@ -202,31 +206,30 @@ class _Exploration:
     def close(self, first: Hunt) -> None:
         """Raises the lowest floors of meshes that were only screened, since the bound is no better than these."""
         for _ in range(CLOSED):
-            mesh = min(self.low, key=self.low.get, default=None)
-            if mesh is None or self.low[mesh] >= (1 - ENOUGH) * self.best_s or self._late():
+            mesh = min(first.floors, key=first.floors.get, default=None)
+            if mesh is None or first.floor_s >= (1 - ENOUGH) * self.best_s or self._late():
                 break
             if not first.tighten(mesh, self.best_s):
                 break
-        self.bound_s = min(self.bound_s, self.floor_s)
 
     def over_levels(self, parts: int) -> bool:
         """Tries the levels of one number of micro-batches; whether more micro-batches may cost less.
 
         They do not if memory does not bind with these and nothing is computed again, or if these cost too much in any
-        case. Of the levels the last comes first: if it does not fit, none does.
+        case. Of the levels the last comes first: if memory binds with that, it is taken to bind with all.
         """
         plain, *others = self.levels()
         if not self.attempt(_variant(parts, plain)):
             return False
         if self.written.is_small:
             return self.over_all(parts, others)
-        if self.is_free(_variant(parts, plain)) or self.floors[_variant(parts, plain)] >= self.best_s:
+        if self.is_free(parts, plain) or self.floors[_variant(parts, plain)] >= self.best_s:
             return False
         for level in [*others[-1:], *others[:-1]]:
             if self.floor_s + level.again_s / self.written.cluster.devices >= self.best_s or self._late():
                 break
             self.attempt(_variant(parts, level))
-            if self.is_free(_variant(parts, level)) != (level is others[-1]):
+            if self.is_free(parts, level) != (level is others[-1]):
                 break
         return True
 
@@ -237,9 +240,10 @@ class _Exploration:
         tried = [self.floors.get(_variant(parts, level), np.inf) for level in self.levels()]
         return min(tried) < self.best_s
 
-    def is_free(self, variant: Variant) -> bool:
+    def is_free(self, parts: int, level: Level) -> bool:
         """Whether memory costs the best plan of a variant nothing to speak of."""
-        return self.free.get(variant, False)
+        variant, again_s = _variant(parts, level), level.again_s / self.written.cluster.devices
+        return self.costs.get(variant, np.inf) <= (1 + ENOUGH) * (self.floors.get(variant, 0.0) + again_s)
 
     def counts(self) -> tuple[int, ...]:
         """Of micro-batches: those that divide the batch, each at least twice the one before; or the one asked for."""
@@ -267,7 +271,7 @@ class _Exploration:
         pins = self.pins(prepared) if self.pins else None
         state = hunt(prepared, pins=pins, prices=self.prices, **options)
         if not variant.recomputed:
-            self.low.update(state.floors)
+            self.low.update({mesh: max(floor_s, self.low[mesh]) for mesh, floor_s in state.floors.items()})
         self.take(variant, prepared, state)
         return True
 

@@ -20,9 +20,9 @@ from swplan.search.subject import ENOUGH, Candidate, Subject, candidate_of, pric
 from swplan.solver.problem import Row
 
 TIGHTENINGS = 4
-"""How often one mesh is tried, with a lower limit every time."""
+"""How often one mesh is tried, with a lower limit every time: by as much as it was too large, then twice as much."""
 CUTS = 16
-"""Plans of one mesh that are ruled out one by one before that."""
+"""Plans of one mesh that are ruled out one by one before each time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,7 +101,8 @@ def _again(subject: Subject, attempt: _Attempt, peak_bytes: int, worst_s: float)
     cuts = (*attempt.cuts, _without(area, candidate.picked)) if subject.is_small else ()
     if not 0 < len(cuts) <= CUTS:
         cuts, failures = (), failures + 1
-        limit = min(limit, max(candidate.memory_bytes, 1.0)) * subject.cluster.memory_bytes / peak_bytes
+        over = peak_bytes - subject.cluster.memory_bytes
+        limit = min(limit, max(candidate.memory_bytes, 1.0)) - over * 2 ** (failures - 1)
     if failures == TIGHTENINGS:
         return None
     prices = () if cuts else candidate.prices

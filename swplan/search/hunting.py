@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -34,15 +34,15 @@ Progress = Callable[[int, int, str], None]
 SEEDS = 2
 PROMISING = 4
 """Meshes on which a variant is solved."""
-REOPENED = 3
-"""How often so many meshes that were left out are looked at after all."""
+REOPENED = 2
+"""How often so many meshes that were left out are looked at after all, where there are many decisions."""
 RUNNERS_UP = 3
 """Plans that stand beside the best, before meshes are left out that could be better by no more than `ENOUGH`."""
 INTERESTING = 1.02
 """A mesh all plans of which cost this many times the best one is not solved: it would not even be a runner-up."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class Hunt:
     """The state of a search over meshes: what was found, and a bound for all that was solved.
 
@@ -62,14 +62,15 @@ class Hunt:
     prices: dict[str, float] = field(default_factory=dict)
     relies: bool = False
     spare: float = 0.0
+    looked: int = 0
     candidates: list[Candidate] = field(default_factory=list)
     excluded: list[tuple[float, Placement]] = field(default_factory=list)
     seen: set[Placement] = field(default_factory=set)
-    bound: float = np.inf
+    bounds: dict[Way, float] = field(default_factory=dict)
     floors: dict[Placement, float] = field(default_factory=dict)
     relaxed: set[Placement] = field(default_factory=set)
     unsolved: set[Placement] = field(default_factory=set)
-    left: dict[Way, float] = field(default_factory=dict)
+    left: set[Way] = field(default_factory=set)
     least_bytes: float = np.inf
 
     @property
@@ -80,7 +81,7 @@ class Hunt:
     @property
     def bound_s(self) -> float:
         """A bound on what any plan costs that fits."""
-        return max(self.floor_s, min([self.bound, *(self.floors[mesh] for mesh in self.unsolved)]))
+        return max(self.floor_s, min([np.inf, *self.bounds.values(), *(self.floors[mesh] for mesh in self.unsolved)]))
 
     @property
     def best_s(self) -> float:
@@ -102,37 +103,48 @@ class Hunt:
         """A mesh of which all plans cost at least this need not be solved well: exact where that takes no time."""
         return self.best_s if self.subject.is_small else (1 - ENOUGH) * self.best_s
 
-    def found(self) -> Found | None:
+    def finish(self) -> Found | None:
         """The cheapest candidate of which the finished program fits.
 
         If that costs more than what seemed to fit, meshes that were left out in its favour are looked at after all,
-        within as much less as estimates were too low.
+        each once, within as much less as estimates were too low. They are left out again when the time is up, but for
+        the first plan.
         """
-        for _ in range(REOPENED):
+        rounds = 0
+        while True:
             candidates = sorted(self.candidates, key=lambda c: c.cost_s)
             found, lacking = fitting(self.subject, candidates, self.bound_s, len(self.seen), self.worst_s)
-            limit_s = min(self.worst_s, found.best.cost_s if found else np.inf)
-            again = sorted((way for way in self.left if self.left[way] < limit_s), key=self.left.get)
-            if not again or self.is_late:
+            again = self.again(found.best.cost_s if found else np.inf)
+            known = found is not None or self.worst_s < np.inf
+            if not again or (known and self.is_late) or (rounds == REOPENED and not self.subject.is_small):
                 break
+            rounds += 1
             if lacking < np.inf and not self.subject.is_small:
                 self.spare = max(self.spare, lacking)
             self.candidates = [found.best, *found.runners_up] if found else []
-            for way in again[:PROMISING]:
-                self.look(way, self.left.pop(way), (1, 1), 0)
+            self.looks = None
+            for way in again:
+                self.look(way, self.bounds[way], (1, 1))
+                self.left.discard(way)
         return self.refined(found) if found is not None else None
+
+    def again(self, cost_s: float) -> list[Way]:
+        """What was left out of the meshes that may cost less than a plan, the most promising ones."""
+        limit_s = min(self.worst_s, cost_s if self.subject.is_small else (1 - ENOUGH) * cost_s)
+        return sorted((way for way in self.left if self.bounds[way] < limit_s), key=self.bounds.get)[:PROMISING]
 
     def refined(self, found: Found) -> Found:
         """The best plan of the mesh of one that was not looked at closely."""
         best = found.best
         if self.subject.is_small or best.cost_s - best.bound_s <= ENOUGH * best.cost_s or self.loose or self.is_late:
             return found
-        better = self.solved(Way(best.placement, best.bound), best.cost_s, 0.0)[0]
-        if better is None:
-            return found
-        rest = found.bound_s, found.meshes
-        again, _ = fitting(self.subject, [better, best, *found.runners_up], *rest, self.worst_s)
-        return again or found
+        way = next(w for w in self.bounds if w.mesh == best.placement and w.bound is best.bound)
+        better, bound_s = self.solved(way, best.cost_s, 0.0)
+        if not self.spare:
+            self.bounds[way] = max(self.bounds[way], min(bound_s, best.cost_s))
+        candidates = [*([] if better is None else [better]), best]
+        closer, _ = fitting(self.subject, candidates, self.bound_s, found.meshes, self.worst_s)
+        return found if closer is None else replace(closer, runners_up=found.runners_up)
 
     def solved(self, way: Way, worst_s: float, loose: float) -> tuple[Candidate | None, float]:
         """The best of a mesh within memory, if it costs less than `worst_s`, and a bound on all of its plans."""
@@ -140,7 +152,7 @@ class Hunt:
         content = {"settled_s": self.settled_s, "loose": loose}
         prices = tuple(self.prices.get(moment.label, 0.0) for moment in self.subject.moments)
         solution, stated = solve_space(self.subject, area, capacity, self.deadline, worst_s, prices=prices, **content)
-        if solution.prices:
+        if any(solution.prices):
             self.prices.update(zip((row.label for row in stated.rows), solution.prices, strict=True))
         if solution.choice is None or solution.cost >= worst_s:
             return None, solution.bound
@@ -166,8 +178,7 @@ class Hunt:
         found = {way: self.relax(way, low[way], (i, 2 * len(chosen))) for i, way in enumerate(chosen)}
         tight = {way: open_ for way, open_ in found.items() if open_ is not None}
         for done, way in enumerate(sorted(tight, key=tight.get)):
-            share = 2 * len(chosen) - len(tight) + done, 2 * len(chosen)
-            self.look(way, tight[way].bound_s, share, done)
+            self.look(way, tight[way].bound_s, (2 * len(chosen) - len(tight) + done, 2 * len(chosen)))
 
     def held(self, mesh: Placement) -> Sequence[Bound]:
         """Every way to be held on a mesh: one, or each binding of the names of pins that can hold."""
@@ -211,7 +222,7 @@ class Hunt:
         if candidate.memory_bytes > self.subject.cluster.memory_bytes:
             bound_s = max(solution.bound, low)
             return Open(bound_s + self.charge(stated, solution), bound_s)
-        self.bound = min(self.bound, solution.bound)
+        self.bounds[way] = max(solution.bound, low)
         self.candidates.append(candidate)
         return None
 
@@ -226,7 +237,7 @@ class Hunt:
     def raised(self, way: Way, bound_s: float) -> None:
         """Takes in a better floor of a mesh, if it is held in one way only."""
         if len(self.held(way.mesh)) == 1:
-            self.floors[way.mesh] = max(self.floors.get(way.mesh, 0.0), bound_s)
+            self.floors[way.mesh] = max(self.floors[way.mesh], bound_s)
             self.relaxed.add(way.mesh)
 
     def tighten(self, mesh: Placement, worst_s: float) -> bool:
@@ -239,22 +250,23 @@ class Hunt:
         self.relaxed.add(mesh)
         return True
 
-    def look(self, way: Way, low: float, share: tuple[int, int], looks: int) -> None:
+    def look(self, way: Way, low: float, share: tuple[int, int]) -> None:
         """Solves one mesh within the memory of a device, unless it could not beat the best or only just."""
         if self._hopeless(way, low, share):
             return
         beside = len(self.candidates) > RUNNERS_UP and low >= self.settled_s
-        if beside or (self.looks is not None and looks >= self.looks):
+        if beside or (self.looks is not None and self.looked >= self.looks):
             self.leave(way, low)
             return
+        self.looked += 1
         worst = self.ceiling_s
         candidate, bound_s = self.solved(way, worst, self.loose if self.subject.is_small else max(self.loose, LOOSE))
-        self.bound = min(self.bound, low if self.spare else max(bound_s, low))
+        self.bounds[way] = low if self.spare else max(bound_s, low)
         if candidate is not None:
             self.candidates.append(candidate)
             return
-        if bound_s < np.inf and not self.spare:
-            self.leave(way, max(bound_s, low))
+        if bound_s < np.inf:
+            self.left.add(way)
         if bound_s < worst or worst == np.inf:
             self.excluded.append((low, way.mesh))
 
@@ -269,8 +281,8 @@ class Hunt:
 
     def leave(self, way: Way, low: float) -> None:
         """Leaves a mesh out, of which all plans cost so much, in favour of what seems to fit."""
-        self.bound = min(self.bound, low)
-        self.left[way] = low
+        self.bounds[way] = low
+        self.left.add(way)
 
     def seeds(self) -> list[Placement]:
         """The most promising meshes: the cheapest that fit, and those with the lowest bounds that do not."""

@@ -1,8 +1,8 @@
 """When values are alive, and the moments of a step at which memory is most likely to be short.
 
 Computed once on the program, before any mesh: a moment holds, for each class of decisions, how many bytes of its
-values are
-alive then. On a mesh every value shrinks by how far it is split, which makes the moment a row of the search's problem.
+values are alive then. On a mesh every value shrinks by how far it is split, which makes the moment a row of the
+search's problem.
 """
 
 from __future__ import annotations
@@ -43,16 +43,20 @@ def moments(folded: Folded, fused: OnChip) -> tuple[Moment, ...]:
     alive = np.cumsum(alive)
     points = {int(alive.argmax()): "peak", **_peaks(folded.decisions, alive)}
     found = [_moment(folded, spans, time, label) for time, label in sorted(points.items())]
-    return tuple(one for i, one in enumerate(found) if not any(_covers(other, one) for other in found[i + 1 :]))
+    held = [one for one in found if one.held]
+    return tuple(one for i, one in enumerate(held) if not any(_covers(other, one) for other in held[i + 1 :]))
 
 
 def _peaks(decisions: DecisionGraph, alive: np.ndarray) -> dict[int, str]:
-    """When most is alive in each part of the step."""
+    """When most is alive in each part of the step; if products follow that of the optimizer, it is named `update`."""
     times: dict[str, list[int]] = defaultdict(list)
     for time, node in enumerate(decisions.nodes):
         if node.op is not None:
             times[node.op.stage].append(time)
-    return {max(of_stage, key=lambda t: alive[t]): stage for stage, of_stage in times.items()}
+    found = {stage: max(of_stage, key=lambda t: alive[t]) for stage, of_stage in times.items()}
+    products = [t for t, node in enumerate(decisions.nodes) if node.op and node.op.rule.work.unit == "matmul"]
+    among = max(products, default=0) > found.get("optimizer", 0)
+    return {time: "update" if stage == "optimizer" and among else stage for stage, time in found.items()}
 
 
 def _covers(other: Moment, one: Moment) -> bool:

@@ -31,6 +31,7 @@ def find(
     progress: Progress | None = None,
     thorough: bool = True,
     loose: float = 0.0,
+    deadline: float | None = None,
 ) -> Found | None:
     """The best plan, or None if nothing fits the memory of a device; arguments as for `hunt`."""
     return hunt(
@@ -41,7 +42,8 @@ def find(
         progress=progress,
         thorough=thorough,
         loose=loose,
-    ).found()
+        deadline=deadline,
+    ).finish()
 
 
 def hunt(
@@ -85,7 +87,17 @@ def hunt(
     held = pins if isinstance(pins, Pinned) else Bound(options=pins or {})
     axes = max(min(max_axes, 2), pins.axes if isinstance(pins, Pinned) else 0)
     state = Hunt(
-        subject, held, deadline, progress, worst_s, least_s, loose, known or {}, looks, dict(prices or {}), relies
+        subject=subject,
+        pins=held,
+        deadline=deadline,
+        progress=progress,
+        worst_s=worst_s,
+        least_s=least_s,
+        loose=loose,
+        known=known or {},
+        looks=looks,
+        prices=dict(prices or {}),
+        relies=relies,
     )
     state.over(list(meshes) if meshes is not None else candidate_meshes(subject.cluster, subject.decisions, axes))
     for _ in range(2, max_axes if meshes is None and (thorough or not state.candidates) else 2):

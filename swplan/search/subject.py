@@ -145,7 +145,7 @@ def solve_space(
         return NOTHING_FITS, Problem(costs=(), edges=())
     stated = problem(area, subject.moments, memory_bytes)
     left = MESH_LIMIT_S if deadline is None else min(MESH_LIMIT_S, max(LEAST_S, deadline - time.monotonic()))
-    content = {"enough": ENOUGH, "loose": loose, "settled": settled_s}
+    content = {"enough": 0.0 if subject.is_small else ENOUGH, "loose": loose, "settled": settled_s}
     cut = replace(stated, rows=(*stated.rows, *cuts)) if cuts else stated
     return solve(cut, time_limit_s=left, upper_bound=worst_s, prices=prices, **content), stated
 

@@ -105,7 +105,7 @@ def _lightest(network: Network, rows: Limits, search: Search) -> list[list[int]]
     found = []
     for some in [*((row,) for row in rows), rows] if len(rows) > 1 else [rows] * len(rows):
         free = priced(network, some, [1.0] * len(some), free=True)
-        choice, bound, *_ = by_reduction(free, (), replace(search, ceiling=math.inf))
+        choice, bound, *_ = by_reduction(free, (), Search(table_limit=search.table_limit, until=search.until))
         least = bound if choice is None else min(bound, elimination.evaluate(free, choice))
         if least > sum(limit / unit(limit) for _, limit in some) + 1e-9:
             return None

@@ -43,7 +43,7 @@ class Search:
 
     table_limit: int
     until: float
-    ceiling: float
+    ceiling: float = math.inf
     prices: tuple[float, ...] = ()
     enough: float = 0.0
     loose: float = 0.0

@@ -39,7 +39,7 @@ class Solution:
     """A choice and its cost; no choice costs less than `bound`.
 
     Without a choice the cost is infinite; if the bound is infinite too, it is proven that there is none. `prices` of
-    a unit of usage of each row that limits anything are those that gave the bound; none if it took none.
+    a unit of usage of each row that limits anything are those that gave the bound; zeros or none if it took none.
     """
 
     choice: tuple[int, ...] | None
