@@ -169,10 +169,11 @@ def test_where_memory_is_no_concern_nothing_is_tried_to_save_it():
     assert plan.certificate.gap < 1e-6
 
 
-def test_of_few_decisions_what_costs_less_to_compute_than_to_keep_is_computed_again():
-    weights = [jax.ShapeDtypeStruct((256, 256), "float32")] * 6
-    plan, plain = (
+@pytest.mark.parametrize("layers", [2, 3, 6])
+def test_of_few_decisions_the_best_finished_program_is_chosen_whatever_it_computes_again(layers):
+    weights = [jax.ShapeDtypeStruct((256, 256), "float32")] * layers
+    plan, plain, again = (
         swplan.plan(residual_step, weights, BATCHES, cluster="a100-80g-sxm:gpus=16", recompute=recompute)
-        for recompute in ("auto", "nothing")
+        for recompute in ("auto", "nothing", "everything")
     )
-    assert plan.recompute.what != "nothing" and plan.step_time_s < plain.step_time_s
+    assert plan.step_time_s <= min(plain.step_time_s, again.step_time_s) * (1 + 1e-9)

@@ -59,6 +59,11 @@ def costs_of(prepared: Subject, found: Found) -> dict[str, float]:
     return describe.prices_of(prepared.graph, found.program, pricer, names)[2]
 
 
+def price_of(prepared: Subject, found: Found) -> float:
+    """Seconds of the finished program."""
+    return sum(costs_of(prepared, found).values())
+
+
 def _unlimited(prepared: Subject, name: str, placement: Placement, pins: Any) -> Alternative:
     candidate = price_unlimited(prepared, placement, pins, exactly=len(prepared.decisions.nodes) <= SMALL)
     over = candidate.memory_bytes - prepared.cluster.memory_bytes

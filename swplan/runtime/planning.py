@@ -19,7 +19,7 @@ from swplan.passes.recompute import recomputed
 from swplan.passes.timewise import NotInParts
 from swplan.plan import FORMAT, Alternative, Certificate, Plan, Precision, Recompute, Trade
 from swplan.runtime import describe
-from swplan.runtime.alternatives import beside, costs_of, runners_up
+from swplan.runtime.alternatives import beside, price_of, runners_up
 from swplan.runtime.compiler import xla
 from swplan.runtime.infeasible import lacking
 from swplan.runtime.maker import JaxMaker
@@ -116,6 +116,7 @@ def _search(prepared: Subject, wish: Wish, held: Hold | None) -> tuple[Explored,
         meshes=held.meshes(prepared),
         pins=held.of,
         kept=kept_values(prepared.graph),
+        price=price_of,
     )
     return explored, list(filter(None, [held.remark]))
 
@@ -289,8 +290,7 @@ def device_program(plan: Plan, graph: Graph) -> DeviceProgram:
 def _cheapest(written: Subject, explored: Explored, classics: Sequence[Found]) -> Explored:
     """What was found, or a classic whose finished program costs less: exchanges that readers share count once there."""
     found = explored.found
-    seconds = {id(one): sum(costs_of(written, one).values()) for one in classics}
-    seconds[id(found)] = sum(costs_of(explored.subject, found).values())
+    seconds = {id(one): price_of(written, one) for one in classics} | {id(found): price_of(explored.subject, found)}
     best = min([found, *classics], key=lambda one: seconds[id(one)])
     if best is found:
         return explored

@@ -39,6 +39,7 @@ RECOMPUTE = ("auto", "nothing", "everything")
 
 Make = Callable[[Variant], Graph | None]
 PinsOf = Callable[[Subject], Pins | Pinned | None]
+Price = Callable[[Subject, Found], float]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +84,7 @@ def explore(
     thorough: bool = True,
     parts: int | None = None,
     recompute: str = "auto",
+    price: Price | None = None,
 ) -> Explored:
     """The best plan of a program and its variants.
 
@@ -98,6 +100,7 @@ def explore(
       thorough: look at more than two axes even if something fits on two.
       parts: so many micro-batches; as many as are worth it if absent.
       recompute: one of `RECOMPUTE`.
+      price: seconds of a finished program, where these decide between variants: where there are few decisions.
     """
     state = _Exploration(
         written=written,
@@ -106,6 +109,7 @@ def explore(
         options={"meshes": meshes, "deadline": deadline, "progress": progress, "thorough": thorough},
         levels=cache(lambda: _chosen(levels(written.graph, _seconds(written), kept), recompute)),
         parts=parts,
+        price=price if written.is_small and price is not None else lambda _, found: found.best.cost_s,
         as_written=parts in (None, 1) and recompute in ("auto", "nothing"),
     )
     for axes in (max_axes,) if thorough else range(min(2, max_axes), max_axes + 1):
@@ -141,6 +145,7 @@ class _Exploration:
     levels: Callable[[], Sequence[Level]]
     parts: int | None
     as_written: bool
+    price: Price
     low: dict[Placement, float] = field(default_factory=dict)
     prices: dict[str, float] = field(default_factory=dict)
     best: tuple[Variant, Subject, Found] | None = None
@@ -194,7 +199,7 @@ class _Exploration:
         for one in (found.best, *found.runners_up):
             point = Point(variant=variant, placement=one.placement, step_s=one.cost_s, memory_bytes=one.memory_bytes)
             self.points.append(point)
-        if found.best.cost_s < self.best_s:
+        if self.best is None or self.price(prepared, found) < self.price(*self.best[1:]):
             self.best = (variant, prepared, found)
 
     def over(self) -> None:
