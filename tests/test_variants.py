@@ -177,3 +177,4 @@ def test_of_few_decisions_the_best_finished_program_is_chosen_whatever_it_comput
         for recompute in ("auto", "nothing", "everything")
     )
     assert plan.step_time_s <= min(plain.step_time_s, again.step_time_s) * (1 + 1e-9)
+    assert "memory costs this plan nothing" not in str(again.explain("recompute"))

@@ -133,8 +133,8 @@ class _Loop:
         for op in self.after:
             product = _product(op) if op.stage != "optimizer" else None
             if product is not None:
-                why = next((self.why[v] for v in op.results), "")
-                raise NotInParts(f"{product.primitive} at {product.source} needs the whole batch, as does {why}")
+                text, why = f"{product.primitive} at {product.source}", next((self.why[v] for v in op.results), "")
+                raise NotInParts(f"{text} needs the whole batch" + (f", as does {why}" if why != text else ""))
 
     def joined(self) -> Graph:
         """The whole program: what the loop needs, the loop, and the rest."""

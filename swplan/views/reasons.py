@@ -102,6 +102,10 @@ def _times(choice: Choice) -> str:
     return ", ".join(units.share(p.padded - p.extent, p.extent) for p in choice.paddings)
 
 
+FREE = "No other was worth a search: memory costs this plan nothing, micro-batches and recomputation do."
+FITS = "Of all others that were searched, none fits and costs less."
+
+
 def variant_section(plan: Plan, name: str, trades: Iterable[Trade]) -> Section:
     """Other numbers of micro-batches, or other choices of what is computed again, among the plans that were met."""
     own = lambda trade: (trade.micro_batches, trade.recompute)  # noqa: E731
@@ -111,10 +115,9 @@ def variant_section(plan: Plan, name: str, trades: Iterable[Trade]) -> Section:
     chosen = (plan.micro_batches, plan.recompute.what)
     rows = tuple(_variant_row(trade, plan) for key, trade in best.items() if key != chosen)
     columns = ("micro-batches", "computed again", "step", "time", "at the peak")
-    current = f"{units.count(chosen[0])} micro-batches, computing {chosen[1]} again"
-    alone = Text(
-        text="No other was worth a search: memory costs this plan nothing, micro-batches and recomputation do."
-    )
+    parts = "1 micro-batch" if chosen[0] == 1 else f"{units.count(chosen[0])} micro-batches"
+    current = f"{parts}, computing {chosen[1]} again"
+    alone = Text(text=FREE if chosen == (1, "nothing") else FITS)
     table = Table(columns=tuple(Column(title=t, numeric=i != 1) for i, t in enumerate(columns)), rows=rows)
     held = f"{units.duration(plan.step_time_s)} a step, {units.size(plan.peak_memory_bytes)} at the peak"
     intro = Text(text=f"Chosen: {current}; {held}.")
