@@ -19,7 +19,6 @@ from swplan.solver.values import full, restricted
 
 LATE_WORK = 500_000_000  # entries added: what is less than the integer program takes
 MARGINAL_ENTRIES = 20_000_000  # the largest sum that marginals may hold at once: 160 MB
-FEW = 500  # values for which the integer program takes no time
 ENOUGH = 1e-6  # relative gap at which prices suffice
 
 
@@ -61,8 +60,7 @@ def by_elimination(network: Network, rows: Limits, plan: Order, search: Search) 
     best, bound, prices, _ = lagrangian(network, rows, plan, search.until)
     cost = math.inf if best is None else elimination.evaluate(network, best)
     charged = tuple(float(price) / unit(limit) for price, (_, limit) in zip(prices, rows, strict=True))
-    few = sum(network.sizes) <= FEW
-    if _proven(cost, bound, rows) if few else search.is_content(best, cost, bound, rows):
+    if search.is_content(best, cost, bound, rows):
         return Found(best, bound, "lagrangian" if prices.any() else "elimination", charged)
     kept = _open(priced(network, rows, prices), plan, cost + charge(rows, prices))
     left = replace(search, table_limit=0, ceiling=cost)

@@ -43,10 +43,10 @@ def solve(
 
     Tables of at most `table_limit` entries are held. The same problem gives the same solution, unless time runs out.
     If it is found that no choice costs less than `upper_bound`, the cost of something known, there is no choice in the
-    solution, its bound is at least `upper_bound`, and its method "bound". Beyond a few hundred values it is solved no
-    further than to the relative gap `enough` where rows bind, and to `loose` in any case; once it is known
-    that no choice costs less than `settled`, any choice will do. `prices`, of a unit of usage of each row that limits
-    anything, are a guess where rows are known to bind: those of a similar problem, or zeros.
+    solution, its bound is at least `upper_bound`, and its method "bound". It is solved no further than to the relative
+    gap `enough` where rows bind, and to `loose` in any case; once it is known that no choice costs less than `settled`,
+    any choice will do. `prices`, of a unit of usage of each row that limits anything, are a guess where rows are known
+    to bind: those of a similar problem, or zeros.
 
     An instance takes its time limit only.
     """
