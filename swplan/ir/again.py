@@ -1,10 +1,14 @@
-"""What the backward pass reads again: values of the forward pass that need not be held for it as they were used there.
+"""What the backward pass reads again: values that need not be held for it as they were used before.
 
 A parameter that is gathered for its layer is gathered once more for the layer's gradients, or everything gathered would
-be alive at once. Decisions (`search/decisions.py`) and partitioner agree on which values these are by asking here.
+be alive at once. So it is in a loop of the backward pass that computes its layer again, on every trip. Decisions
+(`search/decisions.py`) and partitioner agree on which values these are by asking here.
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from swplan.ir.graph import Graph, Op, Region
 
@@ -12,9 +16,33 @@ BACKWARD = "backward"
 Windows = dict[int, set[bool]]
 
 
-def is_later(op: Op) -> bool:
-    """Whether an op reads in the backward pass; a loop takes its operands as they are."""
-    return op.stage == BACKWARD and op.kind == "op"
+@dataclass(frozen=True, slots=True)
+class Again:
+    """Which values are read again, and by which ops.
+
+    Attributes:
+      counts: how many ops read each value later.
+      inner: values of the bodies of loops of the backward pass.
+      remade: first results of ops of the backward pass that compute a value of the forward pass once more.
+    """
+
+    counts: Mapping[int, int]
+    inner: frozenset[int]
+    remade: frozenset[int]
+
+    def is_later(self, op: Op, value: int) -> bool:
+        """Whether an op reads a value in the later of two passes; a loop takes its operands as they are.
+
+        These are the passes over the program; for what a loop of the backward pass defines, what it computes once more
+        and its gradients.
+        """
+        if op.stage != BACKWARD or op.kind != "op":
+            return False
+        return value not in self.inner or op.results[0] not in self.remade
+
+    def reads(self, op: Op) -> list[int]:
+        """The values that an op reads again."""
+        return [v for v in dict.fromkeys(op.operands) if v in self.counts and self.is_later(op, v)]
 
 
 def is_made_again(op: Op, graph: Graph) -> bool:
@@ -24,55 +52,85 @@ def is_made_again(op: Op, graph: Graph) -> bool:
     return all(v in graph.constants and not graph.avals[v].shape for v in op.operands)
 
 
-def read_again(graph: Graph) -> dict[int, int]:
-    """How many ops of the backward pass read each array that was there before and that other ops read too.
+def read_again(graph: Graph) -> Again:
+    """The arrays that ops of a later pass read which were there before, and that other ops read too.
 
     An array that some loop around it reads in both passes on every trip is not among them: it is held all the time.
     """
-    mixed: set[int] = set()
-    others: set[int] = set(graph.top.outputs)
-    counts: dict[int, int] = {}
-    made: set[int] = set()
-    _count(graph.top, counts, others, made)
+    inner: set[int] = set()
+    remade: set[int] = set()
+    _inside(graph, graph.top, False, inner, remade)
+    work = _Counting(known=Again({}, frozenset(inner), frozenset(remade)), others=set(graph.top.outputs))
+    work.count(graph.top)
     for op in graph.top.ops:
         if op.regions:
-            _passes(op, mixed)
-    chosen = counts.keys() & others - made - mixed
-    return {value: counts[value] for value in sorted(chosen) if graph.avals[value].shape}
+            work.passes(op)
+    chosen = work.counts.keys() & work.others - work.made - work.mixed
+    counts = {value: work.counts[value] for value in sorted(chosen) if graph.avals[value].shape}
+    return Again(counts, work.known.inner, work.known.remade)
 
 
-def _count(region: Region, counts: dict[int, int], others: set[int], made: set[int]) -> None:
+def _inside(graph: Graph, region: Region, backward: bool, inner: set[int], remade: set[int]) -> None:
+    """Finds what loops of the backward pass define, and what they compute once more."""
+    inner.update(region.inputs if backward else ())
     for op in region.ops:
-        if is_later(op):
-            made.update(op.results)
-            for value in dict.fromkeys(op.operands):
-                counts[value] = counts.get(value, 0) + 1
-        else:
-            others.update(op.operands)
+        inner.update(op.results if backward else ())
+        if op.stage == BACKWARD and op.kind == "op" and graph.role(op.results[0]) == "activation":
+            remade.add(op.results[0])
         for body in op.regions:
-            made.update(body.inputs if op.stage == BACKWARD else ())
-            others.update(body.outputs)
-            _count(body, counts, others, made)
+            _inside(graph, body, backward or op.stage == BACKWARD, inner, remade)
 
 
-def _passes(op: Op, mixed: set[int]) -> Windows:
-    """In which passes an op reads each value; `mixed` are those that one loop reads in both."""
-    reads: Windows = {value: {is_later(op)} for value in op.operands}
-    for body in op.regions:
-        for value, passes in _windows(body, mixed).items():
-            reads.setdefault(value, set()).update(passes)
-    mixed.update(value for value, passes in reads.items() if len(passes) > 1)
-    return reads
+@dataclass(slots=True, kw_only=True)
+class _Counting:
+    """What is known while a graph is read.
 
+    Attributes:
+      known: who reads what again.
+      counts: how many ops read each value later.
+      others: values that are read before.
+      made: values that a later pass itself makes.
+      mixed: values that one loop reads in both passes.
+    """
 
-def _windows(region: Region, mixed: set[int]) -> Windows:
-    """In which passes a region reads each value from outside."""
-    found: Windows = {}
-    defined = set(region.inputs)
-    for op in region.ops:
-        for value, passes in _passes(op, mixed).items():
-            found.setdefault(value, set()).update(passes)
-        defined.update(op.results)
-    for value in region.outputs:
-        found.setdefault(value, set()).add(False)
-    return {value: passes for value, passes in found.items() if value not in defined}
+    known: Again
+    counts: dict[int, int] = field(default_factory=dict)
+    others: set[int]
+    made: set[int] = field(default_factory=set)
+    mixed: set[int] = field(default_factory=set)
+
+    def count(self, region: Region) -> None:
+        """Takes in all ops of a region."""
+        for op in region.ops:
+            again = op.results[0] in self.known.remade
+            if op.stage == BACKWARD and op.kind == "op":
+                self.made.update(v for v in op.results if not again or v not in self.known.inner)
+            for value in dict.fromkeys(op.operands):
+                if self.known.is_later(op, value):
+                    self.counts[value] = self.counts.get(value, 0) + 1
+                elif again or value not in self.known.inner:
+                    self.others.add(value)
+            for body in op.regions:
+                self.others.update(v for v in body.outputs if v not in self.known.inner)
+                self.count(body)
+
+    def passes(self, op: Op) -> Windows:
+        """In which passes an op reads each value."""
+        reads: Windows = {value: {self.known.is_later(op, value)} for value in op.operands}
+        for body in op.regions:
+            for value, passes in self.windows(body).items():
+                reads.setdefault(value, set()).update(passes)
+        self.mixed.update(value for value, passes in reads.items() if len(passes) > 1)
+        return reads
+
+    def windows(self, region: Region) -> Windows:
+        """In which passes a region reads each value from outside."""
+        found: Windows = {}
+        defined = set(region.inputs)
+        for op in region.ops:
+            for value, passes in self.passes(op).items():
+                found.setdefault(value, set()).update(passes)
+            defined.update(op.results)
+        for value in region.outputs:
+            found.setdefault(value, set()).add(False)
+        return {value: passes for value, passes in found.items() if value not in defined}

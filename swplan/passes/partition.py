@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from swplan.ir.again import is_later, is_made_again, read_again
+from swplan.ir.again import Again, is_made_again, read_again
 from swplan.ir.device import Compute, DeviceOp, DeviceProgram, DeviceRegion, DeviceValue, Loop, Move
 from swplan.ir.graph import Aval, Graph, Op, Region
 from swplan.ir.layout import Layout, Step, local_shape, replicated, reshard, shift
@@ -39,9 +39,9 @@ class _Partitioner:
     graph: Graph
     sizes: tuple[int, ...]
     choices: Choices
+    again: Again
     values: list[DeviceValue] = field(default_factory=list)
     homes: dict[int, _Home] = field(default_factory=dict)
-    again: Mapping[int, int] = field(default_factory=dict)
     later: dict[int, _Home] = field(default_factory=dict)
     scope: _Scope = field(default_factory=_Scope)
     made: dict[int, Op] = field(default_factory=dict)
@@ -65,7 +65,7 @@ class _Partitioner:
     def fetch(self, value: int, layout: Layout, reader: Op | None = None) -> int:
         """The local value in this layout, resharded where it is defined if it does not exist yet."""
         home = self.homes[value]
-        if layout in home.versions and value not in self.again and value not in self.pinned:
+        if layout in home.versions and value not in self.again.counts and value not in self.pinned:
             return home.versions[layout]
         if value in self.made and layout not in home.versions:
             return self._make_again(value, home, layout, reader)
@@ -73,7 +73,7 @@ class _Partitioner:
         if value in self.pinned and home.base != copy:
             home.versions = {copy: self._move(value, home, reshard(home.base, copy), copy, reader)}
             home.base = copy
-        if reader is not None and is_later(reader) and value in self.again and value not in self.made:
+        if reader is not None and value in self.again.reads(reader) and value not in self.made:
             return self._fetch_again(value, copy, layout, reader)
         return self._move(value, home, reshard(home.base, copy) + reshard(copy, layout), layout, reader)
 

@@ -62,6 +62,7 @@ class _Caster:
     dtype_of: Mapping[int, str]
     cast_op: Any
     avals: list[Aval]
+    roles: dict[int, str]
     low: dict[tuple[int, str], int] = field(default_factory=dict)
     homes: dict[int, list[Op]] = field(default_factory=dict)
     moves: dict[int, Op] = field(default_factory=dict)
@@ -92,7 +93,7 @@ class _Caster:
             params |= {"preferred_element_type": kept} if "preferred_element_type" in params else {}
             ops.append(replace(op, operands=operands, params=params))
             return
-        result = self.new(Aval(self.graph.avals[op.results[0]].shape, dtype))
+        result = self.new(op.results[0], dtype)
         if params.get("preferred_element_type") is not None:
             params["preferred_element_type"] = self.cast_op.dtype(dtype)
         ops.append(replace(op, operands=operands, results=(result,), params=params))
@@ -104,7 +105,7 @@ class _Caster:
         if (value, dtype) in self.low:
             return self.low[value, dtype]
         home = self.homes.get(value, ops)
-        result = self.new(Aval(self.graph.avals[value].shape, dtype))
+        result = self.new(value, dtype)
         move = self.moves.get(value)
         if move is not None and (move.operands[0], dtype) in self.low:
             home.append(replace(move, operands=(self.low[move.operands[0], dtype],), results=(result,)))
@@ -113,8 +114,10 @@ class _Caster:
         self.low[value, dtype] = result
         return result
 
-    def new(self, aval: Aval) -> int:
-        self.avals.append(aval)
+    def new(self, value: int, dtype: str) -> int:
+        """A new value like another one; of a gradient a gradient."""
+        self.avals.append(Aval(self.graph.avals[value].shape, dtype))
+        self.roles[len(self.avals) - 1] = "gradient" if self.graph.role(value) == "gradient" else "activation"
         return len(self.avals) - 1
 
     def cast(self, source: int, target: int, op: Op) -> Op:
@@ -148,11 +151,6 @@ def lower_precision(graph: Graph, by_class: Mapping[str, str], cast_op: Any) -> 
     wanted = {v: DTYPES[by_class[c]] for v, c in classes.items() if by_class.get(c, "fp32") != "fp32"}
     if not wanted:
         return graph
-    caster = _Caster(graph, wanted, cast_op, list(graph.avals))
+    caster = _Caster(graph, wanted, cast_op, list(graph.avals), dict(graph.roles))
     top = caster.region(graph.top)
-    roles = dict(graph.roles)
-    for op, _ in walk(top):
-        roles.update(
-            {v: "gradient" if op.stage == "backward" else "activation" for v in op.results if v >= len(graph.avals)}
-        )
-    return replace(graph, top=top, avals=tuple(caster.avals), roles=roles)
+    return replace(graph, top=top, avals=tuple(caster.avals), roles=caster.roles)

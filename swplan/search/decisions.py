@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from swplan.ir.again import BACKWARD, read_again
+from swplan.ir.again import Again, read_again
 from swplan.ir.graph import Aval, Graph, Op, Region, reads
 from swplan.ir.pin import Pin
 
@@ -73,7 +73,7 @@ def producer_key(op: Op) -> Key:
 class _Builder:
     graph: Graph
     readers: dict[int, int]
-    again: frozenset[int]
+    again: Again
     pinned: dict[Key, tuple[Pin, ...]]
     nodes: list[Node] = field(default_factory=list)
     edges: list[Edge] = field(default_factory=list)
@@ -102,7 +102,8 @@ class _Builder:
         if value in self.graph.constants and not self.graph.avals[value].shape:
             return
         source, out, shift = self.origin[value]
-        if self.nodes[target].op is not None and self.nodes[target].op.stage == BACKWARD and value in self.copied:
+        reader = self.nodes[target].op
+        if reader is not None and value in self.copied and self.again.is_later(reader, value):
             source, out, shift = self.copied[value], 0, 0
         runs = self.scope[value]
         self.edges.append(Edge(source, out, target, slot, self.graph.avals[value], runs, shift, target_shift))
@@ -122,8 +123,8 @@ class _Builder:
         self.copied[value] = node
 
     def op(self, op: Op, count: int) -> None:
-        for value in dict.fromkeys(op.operands) if op.stage == BACKWARD else ():
-            if value in self.again and value not in self.copied:
+        for value in self.again.reads(op):
+            if self.again.counts[value] > 1 and value not in self.copied:
                 self.copy_again(value)
         self.nodes.append(Node(producer_key(op), count, op))
         node = len(self.nodes) - 1
@@ -219,8 +220,7 @@ def _pinned(graph: Graph) -> dict[Key, tuple[Pin, ...]]:
 
 def decision_graph(graph: Graph) -> DecisionGraph:
     """All decisions of a program, in program order."""
-    again = frozenset(value for value, count in read_again(graph).items() if count > 1)
-    builder = _Builder(graph, _readers(graph), again, _pinned(graph))
+    builder = _Builder(graph, _readers(graph), read_again(graph), _pinned(graph))
     inputs = {}
     for value in graph.top.inputs:
         inputs[value] = builder.variable(("input", value), value, 1)

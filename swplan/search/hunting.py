@@ -70,7 +70,7 @@ class Hunt:
     floors: dict[Placement, float] = field(default_factory=dict)
     relaxed: set[Placement] = field(default_factory=set)
     unsolved: set[Placement] = field(default_factory=set)
-    left: set[Way] = field(default_factory=set)
+    left: dict[Way, None] = field(default_factory=dict)
     least_bytes: float = np.inf
 
     @property
@@ -125,7 +125,7 @@ class Hunt:
             self.looks = None
             for way in again:
                 self.look(way, self.bounds[way], (1, 1))
-                self.left.discard(way)
+                self.left.pop(way, None)
         return self.refined(found) if found is not None else None
 
     def again(self, cost_s: float) -> list[Way]:
@@ -266,7 +266,7 @@ class Hunt:
             self.candidates.append(candidate)
             return
         if bound_s < np.inf:
-            self.left.add(way)
+            self.left[way] = None
         if bound_s < worst or worst == np.inf:
             self.excluded.append((low, way.mesh))
 
@@ -282,7 +282,7 @@ class Hunt:
     def leave(self, way: Way, low: float) -> None:
         """Leaves a mesh out, of which all plans cost so much, in favour of what seems to fit."""
         self.bounds[way] = low
-        self.left.add(way)
+        self.left[way] = None
 
     def seeds(self) -> list[Placement]:
         """The most promising meshes: the cheapest that fit, and those with the lowest bounds that do not."""
