@@ -245,21 +245,50 @@ def _ways(axes: int) -> _Ways:
     return _Ways()
 
 
+ENTRIES = 32
+"""More than the entries that two layouts can have after inner dims are renamed, those below zero among them."""
+
+
 @lru_cache(maxsize=65536)
 def path_numbers(sources: tuple[Layout, ...], targets: tuple[Layout, ...]) -> np.ndarray:
-    """For each pair of layouts the number of the way from one to the other; 0: they are equal [S, T]."""
-    return np.array([[_path_number(source, target) for target in targets] for source in sources], np.int64)
+    """For each pair of layouts the number of the way from one to the other; 0: they are equal [S, T].
+
+    Of layouts that differ in the names of inner dims only, all ways are one: no step depends on these names.
+    """
+    (some, sources_at), (others, targets_at) = _distinct(sources), _distinct(targets)
+    shape, axes = (len(some), len(others)), len(sources[0])
+    ends = np.array(some).reshape(len(some), 1, axes), np.array(others).reshape(1, len(others), axes)
+    joined = np.concatenate([np.broadcast_to(end, (*shape, axes)) for end in ends], axis=2)
+    pairs = _renamed(joined.reshape(len(some) * len(others), 2 * axes))
+    codes = (pairs + ENTRIES // 2) @ ENTRIES ** np.arange(2 * axes)
+    _, first, at = np.unique(codes, return_index=True, return_inverse=True)
+    numbers = [_path_number(tuple(row[:axes]), tuple(row[axes:])) for row in pairs[first].tolist()]
+    return np.array(numbers, np.int64)[at].reshape(shape)[sources_at[:, None], targets_at]
 
 
-def _path_number(source: Layout, target: Layout) -> int:
-    """Of layouts that differ in the names of inner dims only, all ways are one: no step depends on these names."""
-    names: dict[int, int] = {}
-    renamed = [entry if entry <= 0 else names.setdefault(entry, len(names) + 1) for entry in (*source, *target)]
-    return _named_path_number(tuple(renamed[: len(source)]), tuple(renamed[len(source) :]))
+def _distinct(layouts: Sequence[Layout]) -> tuple[list[Layout], np.ndarray]:
+    """The different layouts, and which of them each is."""
+    numbers: dict[Layout, int] = {}
+    at = np.array([numbers.setdefault(layout, len(numbers)) for layout in layouts], np.int64)
+    return list(numbers), at
+
+
+def _renamed(rows: np.ndarray) -> np.ndarray:
+    """Rows of entries in which inner dims have the names 1, 2, ... in the order in which they come."""
+    named, count = rows.copy(), np.zeros(len(rows), np.int64)
+    for column in range(rows.shape[1]):
+        fresh = rows[:, column] > 0
+        for before in range(column):
+            same = fresh & (rows[:, before] == rows[:, column])
+            named[same, column] = named[same, before]
+            fresh &= ~same
+        count += fresh
+        named[fresh, column] = count[fresh]
+    return named
 
 
 @lru_cache(maxsize=200_000)
-def _named_path_number(source: Layout, target: Layout) -> int:
+def _path_number(source: Layout, target: Layout) -> int:
     numbers = _ways(len(source)).numbers
     return numbers.setdefault(tuple(_step_index(step, len(source)) for step in reshard(source, target)), len(numbers))
 

@@ -37,9 +37,13 @@ class Network:
 
 def restrict(network: Network, kept: Sequence[np.ndarray]) -> Network:
     """The network with only the values `kept[v]` of each variable, renumbered."""
-    tables = (
-        table[np.ix_(*[kept[v] for v in scope])] for scope, table in zip(network.scopes, network.tables, strict=True)
-    )
+    columns = [values[:, None] for values in kept]
+    tables = []
+    for scope, table in zip(network.scopes, network.tables, strict=True):
+        if len(scope) == 2:
+            tables.append(table[columns[scope[0]], kept[scope[1]]])
+        else:
+            tables.append(table[np.ix_(*[kept[v] for v in scope])])
     return Network(sizes=tuple(len(values) for values in kept), scopes=network.scopes, tables=tuple(tables))
 
 
@@ -253,7 +257,7 @@ def minimise(network: Network, plan: Order) -> tuple[list[int] | None, float]:
 def evaluate(network: Network, choice: Sequence[int]) -> float:
     """The sum of the tables at a choice."""
     picked = zip(network.tables, network.scopes, strict=True)
-    return math.fsum(float(table[tuple(choice[v] for v in scope)]) for table, scope in picked)
+    return math.fsum([table.item(*[choice[v] for v in scope]) for table, scope in picked])
 
 
 def marginals(network: Network, plan: Order) -> list[np.ndarray]:

@@ -26,6 +26,7 @@ Usage = Mapping[int, np.ndarray]
 Limits = Sequence[tuple[Usage, float]]
 
 SWEEPS = 20
+ROUNDING = 1e-9  # share of a limit that sums may differ by
 SCALE = 1000.0  # what the objective of the program is worth at the incumbent
 RELATIVE_GAP = 1e-9
 TOLERANCE = 1e-9
@@ -213,7 +214,7 @@ def _improved(network: Network, rows: Limits, start: Sequence[int]) -> list[int]
 
 def used(usage: Usage, choice: Sequence[int]) -> float:
     """What a choice uses."""
-    return math.fsum(float(vector[choice[v]]) for v, vector in usage.items())
+    return math.fsum([vector.item(choice[v]) for v, vector in usage.items()])
 
 
 def _column(terms: Sequence[tuple[np.ndarray, tuple[int, ...], int]], choice: Sequence[int]) -> np.ndarray:
@@ -226,21 +227,28 @@ def _column(terms: Sequence[tuple[np.ndarray, tuple[int, ...], int]], choice: Se
 
 def _mixed(network: Network, rows: Limits, best: list[int], other: Sequence[int]) -> list[int]:
     """Takes from `other` those connected parts in which the two differ that gain, the best for their usage first."""
-    part, count = _parts(network, best, other)
-    gain = np.zeros(count)
+    numbers, count = _parts(network, best, other)
+    part, members = numbers.tolist(), [np.flatnonzero(numbers == number) for number in range(count)]
+    gain = [0.0] * count
     for scope, table in zip(network.scopes, network.tables, strict=True):
         v = next((v for v in scope if part[v] >= 0), None)
         if v is not None:
-            gain[part[v]] += table[tuple(other[w] for w in scope)] - table[tuple(best[w] for w in scope)]
+            gain[part[v]] += table[tuple([other[w] for w in scope])] - table[tuple([best[w] for w in scope])]
     taken = np.zeros((len(rows), count))
-    for r, (usage, limit) in enumerate(rows):
-        for v in (v for v in usage if part[v] >= 0):
-            taken[r, part[v]] += float(usage[v][other[v]] - usage[v][best[v]]) / (abs(limit) or 1.0)
-    worth = -gain / (np.maximum(taken, 0.0).sum(axis=0) + 1e-12)
+    for r, (usage, _) in enumerate(rows):
+        for v, vector in usage.items():
+            if part[v] >= 0:
+                taken[r, part[v]] += vector[other[v]] - vector[best[v]]
+    limits = np.array([abs(limit) or 1.0 for _, limit in rows])
+    room = np.array([limit - used(usage, best) for usage, limit in rows]) + ROUNDING * limits
+    worth = -np.array(gain) / ((np.maximum(taken, 0.0) / limits[:, None]).sum(axis=0) + 1e-12)
     for number in np.argsort(-worth, kind="stable"):
-        mixed = [int(y) if part[v] == number else x for v, (x, y) in enumerate(zip(best, other, strict=True))]
-        if gain[number] < 0 and fits(rows, mixed):
-            best = mixed
+        if gain[number] < 0 and (taken[:, number] <= room).all():
+            mixed = list(best)
+            for v in members[number].tolist():
+                mixed[v] = int(other[v])
+            if fits(rows, mixed):
+                best, room = mixed, room - taken[:, number]
     return best
 
 
