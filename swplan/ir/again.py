@@ -31,13 +31,15 @@ class Again:
     remade: frozenset[int]
 
     def is_later(self, op: Op, value: int) -> bool:
-        """Whether an op reads a value in the later of two passes; a loop takes its operands as they are.
+        """Whether an op reads a value in the later of two passes, or a loop takes slices of it; carries are as they are.
 
         These are the passes over the program; for what a loop of the backward pass defines, what it computes once more
         and its gradients.
         """
-        if op.stage != BACKWARD or op.kind != "op":
+        if op.stage != BACKWARD or op.kind not in ("op", "scan"):
             return False
+        if op.kind == "scan":
+            return value not in self.inner and value not in op.operands[: op.carries]
         return value not in self.inner or op.results[0] not in self.remade
 
     def reads(self, op: Op) -> list[int]:

@@ -97,12 +97,11 @@ class _Builder:
             self.connect(value, copy, 0)
             self.origin[value] = (copy, 0, 0)
 
-    def connect(self, value: int, target: int, slot: int, target_shift: int = 0) -> None:
+    def connect(self, value: int, target: int, slot: int, target_shift: int = 0, reader: Op | None = None) -> None:
         """Adds the edge of a value to a node; it is resharded where it is defined, outside of loops that read it."""
         if value in self.graph.constants and not self.graph.avals[value].shape:
             return
         source, out, shift = self.origin[value]
-        reader = self.nodes[target].op
         if reader is not None and value in self.copied and self.again.is_later(reader, value):
             source, out, shift = self.copied[value], 0, 0
         runs = self.scope[value]
@@ -116,20 +115,20 @@ class _Builder:
             by_kind[op.kind](op, count)
             self.loops += [(first, len(self.nodes) - 1)] if op.kind in ("scan", "while") else []
 
-    def copy_again(self, value: int) -> None:
-        """A layout for what the backward pass reads of a value, from its first reader on."""
-        node = self.variable(("again", value), value, self.scope[value])
-        self.connect(value, node, 0)
-        self.copied[value] = node
-
-    def op(self, op: Op, count: int) -> None:
+    def copy_again(self, op: Op) -> None:
+        """A layout for what later ops read of values of which this op is the first to do so."""
         for value in self.again.reads(op):
             if self.again.counts[value] > 1 and value not in self.copied:
-                self.copy_again(value)
+                node = self.variable(("again", value), value, self.scope[value])
+                self.connect(value, node, 0)
+                self.copied[value] = node
+
+    def op(self, op: Op, count: int) -> None:
+        self.copy_again(op)
         self.nodes.append(Node(producer_key(op), count, op))
         node = len(self.nodes) - 1
         for slot, value in enumerate(op.operands):
-            self.connect(value, node, slot)
+            self.connect(value, node, slot, reader=op)
         for out, value in enumerate(op.results):
             self.define(value, node, out, count)
 
@@ -143,10 +142,11 @@ class _Builder:
 
     def scan(self, op: Op, count: int) -> None:
         (body,), trips = op.regions, op.trips or 1
+        self.copy_again(op)
         self.carry(op, body, count, trips)
         for outer, inner in zip(op.operands[op.carries :], body.inputs[op.carries :], strict=True):
             node = self.variable(("slice", inner), inner, count, stacked=trips)
-            self.connect(outer, node, 0, target_shift=1)
+            self.connect(outer, node, 0, target_shift=1, reader=op)
             self.define(inner, node, 0, count * trips)
         carries = [self._carry_node(value) for value in body.inputs[: op.carries]]
         self.region(body, count * trips)

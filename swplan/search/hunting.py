@@ -159,7 +159,10 @@ class Hunt:
         return candidate_of(area, solution, stated, way.bound), solution.bound
 
     def over(self, meshes: Sequence[Placement], most: int | None = None) -> None:
-        """Looks at meshes, the most promising first, and at no more than `most` of those that could fit."""
+        """Looks at meshes, the most promising first, and at no more than `most` of those that could fit.
+
+        The first on which memory binds is solved within it at once: what that costs spares others the full effort.
+        """
         fresh = [mesh for mesh in dict.fromkeys(meshes) if mesh not in self.seen]
         self.seen.update(fresh)
         ways = [Way(mesh, bound) for mesh in fresh for bound in self.held(mesh)]
@@ -175,8 +178,13 @@ class Hunt:
         for way in reversed(order):
             if known[way.key].lasting_bytes <= capacity:
                 self.floors[way.mesh] = low[way]
-        found = {way: self.relax(way, low[way], (i, 2 * len(chosen))) for i, way in enumerate(chosen)}
-        tight = {way: open_ for way, open_ in found.items() if open_ is not None}
+        tight: dict[Way, Open] = {}
+        for done, way in enumerate(chosen):
+            open_ = self.relax(way, low[way], (done, 2 * len(chosen)))
+            if open_ is not None and not (self.looked or self.candidates):
+                self.look(way, open_.bound_s, (done, 2 * len(chosen)))
+            elif open_ is not None:
+                tight[way] = open_
         for done, way in enumerate(sorted(tight, key=tight.get)):
             self.look(way, tight[way].bound_s, (2 * len(chosen) - len(tight) + done, 2 * len(chosen)))
 

@@ -131,6 +131,22 @@ def test_a_loop_that_computes_its_layer_again_gathers_once_more_for_the_gradient
     np.testing.assert_allclose(ours, jax.jit(looped)(jnp.stack(weights), x), rtol=1e-5, atol=1e-6)
 
 
+def test_a_loop_of_the_backward_pass_gathers_again_what_that_of_the_forward_pass_took():
+    weights, x = arguments(4)
+    graph = trace(looped, (jnp.stack(weights), x), {}).graph
+    choices = choices_of(graph, ZERO, SIZES)
+    choices["copy", graph.top.inputs[0]] = choices["input", graph.top.inputs[0]]
+    program = partition(graph, SIZES, choices)
+    assert sorted(gathers(program)) == ["backward", "forward"]
+    mesh = device_mesh(SIZES, "a", (0,))
+    step = build(program, graph, mesh, donate=False)
+    flat = place(step, [jnp.stack(weights), x])
+    compiled = step.run.lower(*flat).compile()
+    assert compare(program, graph, mesh, compiled).differences == ()
+    (ours,) = compiled(*flat)
+    np.testing.assert_allclose(ours, jax.jit(looped)(jnp.stack(weights), x), rtol=1e-5, atol=1e-6)
+
+
 def test_recomputed_values_are_activations_of_the_backward_pass():
     graph = trace(layers(checkpoint=True), arguments(3), {}).graph
     again = [op for op, _ in walk(graph.top) if op.primitive == "tanh" and op.stage == "backward"]
