@@ -32,8 +32,8 @@ Progress = Callable[[int, int, str], None]
 
 DTYPES = {"fp64": "float64", "fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 MATMULS = ((1, 16, 64, 256), (1, 128, 64, 256), (1, 512, 128, 128), (1, 256, 256, 256), (16, 64, 16, 64))
-STREAM_ELEMENTS = (1 << 14, 1 << 17, 1 << 21)
-TURNED_SIDES = (128, 512)
+STREAM_ELEMENTS = (1 << 14, 1 << 16, 1 << 18)
+TURNED_SIDES = (64, 128, 256)
 BUFFER_BYTES = (1 << 10, 1 << 14, 1 << 17, 1 << 20)
 UNITS = key_units(("host",))
 
@@ -118,6 +118,13 @@ def _rate(programs: Sequence[tuple], mesh: Mesh, effort: Effort) -> float:
     return sum(work for *_, work in programs) / seconds
 
 
+def _step_rate(op: tuple, beside_s: float, mesh: Mesh, effort: Effort) -> float:
+    """Bytes per second of one op on many arrays as in a step, without the time that goes into other things."""
+    body, start, work = loops.in_turn(*op)
+    seconds = loops.seconds_per_trip(body, start, mesh, effort)
+    return work / max(seconds - beside_s, seconds / 4)
+
+
 def _small(mesh: Mesh, effort: Effort) -> Numbers:
     evaluations = _rate([loops.special("float32")], mesh, effort)
     launch = 1 / _rate([loops.small_ops()], mesh, effort)
@@ -128,14 +135,17 @@ def _small(mesh: Mesh, effort: Effort) -> Numbers:
 
 
 def _memory(mesh: Mesh, effort: Effort) -> Numbers:
-    rates = [_rate([loops.stream(count)], mesh, effort) for count in STREAM_ELEMENTS]
+    meeting_s = loops.seconds_per_trip(*loops.meeting()[:2], mesh, effort)
+    rates = [_step_rate(loops.stream(count), meeting_s, mesh, effort) for count in STREAM_ELEMENTS]
+    rate = statistics.median(rates)
     points = ", ".join(f"{4 * n >> 10} KiB {rate:.3g} byte/s" for n, rate in zip(STREAM_ELEMENTS, rates, strict=True))
-    what = f"bytes read and written, median of passes over {points} a device"
+    what = f"bytes read and written, median of passes over arrays of {points}, {loops.STEP_BYTES >> 20} MiB a device"
     share = machine_bytes() // mesh.size
-    turned = _rate([loops.turned(side) for side in TURNED_SIDES], mesh, effort)
+    beside_s = meeting_s + 2 * loops.STEP_BYTES / rate
+    turned = statistics.median(_step_rate(loops.turned(side), beside_s, mesh, effort) for side in TURNED_SIDES)
     copies = f"transposed copies of fp32 [n, n], n = {', '.join(map(str, TURNED_SIDES))}"
     return (
-        _number("memory.bytes_per_s", statistics.median(rates), mesh, what)
+        _number("memory.bytes_per_s", rate, mesh, what)
         | _number("memory.turned_bytes_per_s", turned, mesh, copies)
         | _number("memory.bytes", share, mesh, "memory of the machine, or of its control group, in equal parts")
     )

@@ -21,6 +21,8 @@ from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 AXIS = "devices"
+STEP_BYTES = 4 << 20
+"""What a device works on between two exchanges."""
 Body = Callable[..., tuple]
 """One trip: takes what it returned the trip before."""
 
@@ -108,19 +110,35 @@ def special(dtype: Any) -> tuple[Body, list[jax.Array], int]:
     return lambda x: (jnp.tanh(jnp.log(1 + jnp.exp(lax.rsqrt(x + 1)))),), [jnp.ones(1 << 13, dtype)], 4 << 13
 
 
-def stream(elements: int) -> tuple[Body, list[jax.Array], int]:
-    """One pass over an fp32 array; and the bytes that it reads and writes."""
-    return lambda x: (x * 0.99 + 0.01,), [jnp.ones(elements, jnp.float32)], 8 * elements
+def stream(elements: int) -> tuple[jax.Array, Body]:
+    """An fp32 array, and one pass over it."""
+    return jnp.ones(elements, jnp.float32), lambda x: x * 0.99 + 0.01
 
 
-def turned(side: int) -> tuple[Body, list[jax.Array], int]:
-    """One copy of a square fp32 matrix with its dims in the other order; and the bytes that it reads and writes."""
+def turned(side: int) -> tuple[jax.Array, Body]:
+    """A square fp32 matrix, and a copy of it with its dims in the other order; in a loop, there is a plain copy too."""
+    copy = lambda x: lax.optimization_barrier(jnp.swapaxes(x, 0, 1))  # noqa: E731
+    return jnp.ones((side, side), jnp.float32), lambda x: fed_back(x, 0.5 * copy(x))
 
-    def body(x: jax.Array) -> tuple:
-        copy = lax.optimization_barrier(jnp.swapaxes(lax.optimization_barrier(x), 0, 1))
-        return (fed_back(x, 0.5 * copy),)
 
-    return body, [jnp.ones((side, side), jnp.float32)], 8 * side * side
+def in_turn(array: jax.Array, once: Body) -> tuple[Body, list[jax.Array], int]:
+    """One op on each of many arrays, after which all devices meet; and the bytes that it reads and writes.
+
+    In a step, a device finds little in a cache that it shares with others: what it works on is large, each value is
+    read a few times, and at every exchange it waits for the others. In a loop of its own it would find everything.
+    """
+    count = STEP_BYTES // array.nbytes
+
+    def body(met: jax.Array, *values: jax.Array) -> tuple:
+        done = [once(lax.optimization_barrier(x)) for x in values]
+        return (0.1 * lax.psum(met, AXIS) + done[-1].ravel()[0], *done)
+
+    return body, [jnp.ones(64, jnp.float32), *[array + i for i in range(count)]], 2 * count * array.nbytes
+
+
+def meeting() -> tuple[Body, list[jax.Array], int]:
+    """What `in_turn` does but for its ops; no bytes."""
+    return lambda met: (0.1 * lax.psum(met, AXIS),), [jnp.ones(64, jnp.float32)], 0
 
 
 def small_ops(pairs: int = 16) -> tuple[Body, list[jax.Array], int]:
