@@ -40,6 +40,7 @@ from swplan.errors import SwplanError
 from swplan.runtime import describe, planning
 from swplan.runtime.calibrate import calibrate, user_file
 from swplan.runtime.compiler import xla
+from swplan.runtime.mesh import device_mesh
 from swplan.search.classics import CLASSICS
 from swplan.search.pricing import Pricer
 from swplan.search.subject import subject
@@ -123,9 +124,17 @@ def _identity(plan: swplan.Plan) -> tuple:
 
 
 def compiled(model: str, plan: swplan.Plan) -> Run:
-    """One step under a plan, compiled and run in."""
-    step, (state, batch) = build(model)
-    return looped(swplan.auto(step, plan=plan), state, jax.device_put(batch))
+    """One step under a plan, compiled and run in, on a state and a batch that lie as it wants them."""
+    step, args = build(model)
+    return looped(swplan.auto(step, plan=plan), *at_its_place(plan, args))
+
+
+def at_its_place(plan: swplan.Plan, args: tuple) -> tuple:
+    """Arguments as a plan that was read from a file lays them out."""
+    order = sorted(range(len(plan.axes)), key=lambda axis: plan.axes[axis].position)
+    mesh = device_mesh([axis.size for axis in plan.axes], [axis.name for axis in plan.axes], order)
+    leaves, tree = jax.tree.flatten(jax.device_get(args))
+    return jax.tree.unflatten(tree, jax.device_put(leaves, list(plan.named_shardings(mesh).inputs.values())))
 
 
 def timed(runs: Sequence[Run], rounds: int, limit_s: float) -> list[list[float]]:
