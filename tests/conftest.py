@@ -1,4 +1,4 @@
-"""What every test shares: eight emulated CPU devices, strictness on request, a fixed Hypothesis profile.
+"""What every test shares: eight emulated CPU devices, packaged chips, strictness on request, a Hypothesis profile.
 
 JAX reads these variables when it is first imported. They are set here, before any test module is, so that this file
 need not import JAX itself: tests of import times and of `import swplan` would otherwise measure nothing. Child
@@ -15,6 +15,7 @@ DEVICE_COUNT = 8
 
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["JAX_NUM_CPU_DEVICES"] = str(DEVICE_COUNT)
+os.environ["SWPLAN_CHIPS"] = os.devnull  # no chip of the user's own, such as a `host` that was calibrated here
 
 settings.register_profile("swplan", derandomize=True, deadline=None, database=None)
 settings.load_profile("swplan")

@@ -113,16 +113,11 @@ def _compute(precision: str, mesh: Mesh, effort: Effort) -> Numbers:
 
 
 def _rate(programs: Sequence[tuple], mesh: Mesh, effort: Effort) -> float:
-    """Work per second of programs one after the other; each is (body, start, work of a trip)."""
-    seconds = sum(loops.seconds_per_trip(body, start, mesh, effort) for body, start, _ in programs)
-    return sum(work for *_, work in programs) / seconds
-
-
-def _step_rate(op: tuple, beside_s: float, mesh: Mesh, effort: Effort) -> float:
-    """Bytes per second of one op on many arrays as in a step, without the time that goes into other things."""
-    body, start, work = loops.in_turn(*op)
-    seconds = loops.seconds_per_trip(body, start, mesh, effort)
-    return work / max(seconds - beside_s, seconds / 4)
+    """Work per second of programs as a step runs them; each is (body, start, work of a trip)."""
+    met_s = loops.seconds_per_trip(*loops.meeting(), mesh, effort)
+    steps = [loops.in_turn(*program) for program in programs]
+    taken = [loops.seconds_per_trip(body, start, mesh, effort) for body, start, _ in steps]
+    return sum(work for *_, work in steps) / sum(max(s - met_s, s / 4) for s in taken)
 
 
 def _small(mesh: Mesh, effort: Effort) -> Numbers:
@@ -135,15 +130,12 @@ def _small(mesh: Mesh, effort: Effort) -> Numbers:
 
 
 def _memory(mesh: Mesh, effort: Effort) -> Numbers:
-    meeting_s = loops.seconds_per_trip(*loops.meeting()[:2], mesh, effort)
-    rates = [_step_rate(loops.stream(count), meeting_s, mesh, effort) for count in STREAM_ELEMENTS]
-    rate = statistics.median(rates)
+    rates = [_rate([loops.stream(count)], mesh, effort) for count in STREAM_ELEMENTS]
     points = ", ".join(f"{4 * n >> 10} KiB {rate:.3g} byte/s" for n, rate in zip(STREAM_ELEMENTS, rates, strict=True))
-    what = f"bytes read and written, median of passes over arrays of {points}, {loops.STEP_BYTES >> 20} MiB a device"
-    share = machine_bytes() // mesh.size
-    beside_s = meeting_s + 2 * loops.STEP_BYTES / rate
-    turned = statistics.median(_step_rate(loops.turned(side), beside_s, mesh, effort) for side in TURNED_SIDES)
-    copies = f"transposed copies of fp32 [n, n], n = {', '.join(map(str, TURNED_SIDES))}"
+    what = f"bytes read and written, median of passes over arrays of {points} a device"
+    rate, share = statistics.median(rates), machine_bytes() // mesh.size
+    turned = 1 / (1 / _rate([loops.turned(side) for side in TURNED_SIDES], mesh, effort) - 1 / rate)
+    copies = f"transposed copies of fp32 [n, n], n = {', '.join(map(str, TURNED_SIDES))}, without the plain ones"
     return (
         _number("memory.bytes_per_s", rate, mesh, what)
         | _number("memory.turned_bytes_per_s", turned, mesh, copies)
@@ -160,7 +152,8 @@ def machine_bytes() -> int:
 
 
 def _rendezvous(mesh: Mesh, effort: Effort) -> Numbers:
-    seconds = 1 / _rate([loops.rendezvous(mesh.size)], mesh, effort)
+    body, start, meetings = loops.rendezvous(mesh.size)
+    seconds = loops.seconds_per_trip(body, start, mesh, effort) / meetings
     return _number("network.host.rendezvous_s", seconds, mesh, "sums of 256 B over pairs, other pairs each time")
 
 

@@ -21,8 +21,10 @@ from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 AXIS = "devices"
-STEP_BYTES = 4 << 20
-"""What a device works on between two exchanges."""
+STEP_BYTES, COPIES = 4 << 20, 64
+"""What a device works on between two exchanges; and so many ops at most."""
+MET = 64
+"""Numbers that are summed where devices meet."""
 Body = Callable[..., tuple]
 """One trip: takes what it returned the trip before."""
 
@@ -85,7 +87,12 @@ def fed_back(x: jax.Array, out: jax.Array) -> jax.Array:
 def matmul(batch: int, m: int, k: int, n: int, dtype: Any) -> tuple[Body, list[jax.Array], int]:
     """`batch` products `[m, k] x [k, n]`; and the flops of a trip."""
     x, w = jnp.full((batch, m, k), 0.01, dtype), jnp.full((batch, k, n), 0.01, dtype)
-    return lambda x, w: (x, fed_back(w, jnp.matmul(x, w))), [x, w], 2 * batch * m * k * n
+
+    def body(x: jax.Array, w: jax.Array) -> tuple:
+        out = jnp.matmul(x, w)
+        return (fed_back(x, out), w) if m < n else (x, fed_back(w, out))  # a loop copies what it changes
+
+    return body, [x, w], 2 * batch * m * k * n
 
 
 def elementwise(dtype: Any) -> tuple[Body, list[jax.Array], int]:
@@ -110,38 +117,44 @@ def special(dtype: Any) -> tuple[Body, list[jax.Array], int]:
     return lambda x: (jnp.tanh(jnp.log(1 + jnp.exp(lax.rsqrt(x + 1)))),), [jnp.ones(1 << 13, dtype)], 4 << 13
 
 
-def stream(elements: int) -> tuple[jax.Array, Body]:
-    """An fp32 array, and one pass over it."""
-    return jnp.ones(elements, jnp.float32), lambda x: x * 0.99 + 0.01
+def stream(elements: int) -> tuple[Body, list[jax.Array], int]:
+    """One pass over an fp32 array; and the bytes that it reads and writes."""
+    return lambda x: (x * 0.99 + 0.01,), [jnp.ones(elements, jnp.float32)], 8 * elements
 
 
-def turned(side: int) -> tuple[jax.Array, Body]:
-    """A square fp32 matrix, and a copy of it with its dims in the other order; in a loop, there is a plain copy too."""
-    copy = lambda x: lax.optimization_barrier(jnp.swapaxes(x, 0, 1))  # noqa: E731
-    return jnp.ones((side, side), jnp.float32), lambda x: fed_back(x, 0.5 * copy(x))
+def turned(side: int) -> tuple[Body, list[jax.Array], int]:
+    """One copy of a square fp32 matrix with its dims in the other order; and the bytes that it reads and writes."""
+
+    def body(x: jax.Array) -> tuple:
+        copy = lax.optimization_barrier(jnp.swapaxes(lax.optimization_barrier(x), 0, 1))
+        return (fed_back(x, 0.5 * copy),)
+
+    return body, [jnp.ones((side, side), jnp.float32)], 8 * side * side
 
 
-def in_turn(array: jax.Array, once: Body) -> tuple[Body, list[jax.Array], int]:
-    """One op on each of many arrays, after which all devices meet; and the bytes that it reads and writes.
+def in_turn(body: Body, start: Sequence[jax.Array], work: int) -> tuple[Body, list[jax.Array], int]:
+    """One trip of a program on each of many copies of what it begins with, after which all devices meet.
 
     In a step, a device finds little in a cache that it shares with others: what it works on is large, each value is
     read a few times, and at every exchange it waits for the others. In a loop of its own it would find everything.
     """
-    count = STEP_BYTES // array.nbytes
+    count, size = min(COPIES, max(1, STEP_BYTES // sum(x.nbytes for x in start))), len(start)
 
-    def body(met: jax.Array, *values: jax.Array) -> tuple:
-        done = [once(lax.optimization_barrier(x)) for x in values]
-        return (0.1 * lax.psum(met, AXIS) + done[-1].ravel()[0], *done)
+    def step(met: jax.Array, *values: jax.Array) -> tuple:
+        done: list[jax.Array] = []
+        for first in range(0, count * size, size):
+            done += body(*lax.optimization_barrier(values[first : first + size]))
+        return (0.1 * lax.psum(met, AXIS) + done[-1].ravel()[0].astype(met.dtype), *done)
 
-    return body, [jnp.ones(64, jnp.float32), *[array + i for i in range(count)]], 2 * count * array.nbytes
-
-
-def meeting() -> tuple[Body, list[jax.Array], int]:
-    """What `in_turn` does but for its ops; no bytes."""
-    return lambda met: (0.1 * lax.psum(met, AXIS),), [jnp.ones(64, jnp.float32)], 0
+    return step, [jnp.ones(MET, jnp.float32), *list(start) * count], work * count
 
 
-def small_ops(pairs: int = 16) -> tuple[Body, list[jax.Array], int]:
+def meeting() -> tuple[Body, list[jax.Array]]:
+    """What `in_turn` does but for its ops."""
+    return lambda met: (0.1 * lax.psum(met, AXIS),), [jnp.ones(MET, jnp.float32)]
+
+
+def small_ops(pairs: int = 4) -> tuple[Body, list[jax.Array], int]:
     """Products and sums of 4 x 4 matrices in turn, none fused; and how many."""
 
     def body(x: jax.Array, w: jax.Array) -> tuple:

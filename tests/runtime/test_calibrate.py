@@ -110,6 +110,27 @@ def test_a_turned_copy_is_one_transposition_a_trip():
     assert moved == 2 * start[0].nbytes
 
 
+@pytest.mark.parametrize("size", [4, 1 << 14, 1 << 18])
+def test_a_program_in_turn_runs_on_as_many_copies_as_a_step_works_on_and_devices_meet_once(size):
+    body, start, work = loops.stream(size)
+    step, copies, total = loops.in_turn(body, start, work)
+    count = min(loops.COPIES, loops.STEP_BYTES // start[0].nbytes)
+    assert len(copies) == 1 + count and total == count * work
+    run = jax.shard_map(step, mesh=all_devices(), in_specs=P(), out_specs=P(), check_vma=False)
+    text = jax.make_jaxpr(run)(*copies).pretty_print()
+    assert text.count("psum") == 1 and text.count(" mul ") == count + 1
+
+
+def test_a_product_copies_the_smaller_of_its_operands():
+    """What a loop changes in place while something reads it, it copies."""
+    for m, n in ((16, 256), (512, 128)):
+        body, (x, w), _ = loops.matmul(1, m, 128, n, jnp.float32)
+        after = jax.eval_shape(body, x, w)
+        assert [a.shape for a in after] == [x.shape, w.shape]
+        text = jax.make_jaxpr(body)(x, w).pretty_print()
+        assert f"f32[1,{min(m, n) if m < n else 128},{128 if m < n else n}] = dynamic_update_slice" in text
+
+
 def test_the_devices_are_all_at_work():
     assert all_devices().shape == {AXIS: jax.device_count()}
 
