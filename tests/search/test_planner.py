@@ -14,11 +14,13 @@ from swplan.runtime import describe
 from swplan.runtime.trace import trace
 from swplan.search.decisions import decision_graph
 from swplan.search.fold import fold
+from swplan.search.hunting import PROMISING, Hunt
 from swplan.search.meshes import candidate_meshes
 from swplan.search.planner import find
 from swplan.search.pricing import Pricer
+from swplan.search.screening import Way
 from swplan.search.space import problem, space
-from swplan.search.subject import solve_space, subject
+from swplan.search.subject import FREE, solve_space, subject
 from swplan.solver.bruteforce import brute_force
 
 LIMIT = 300_000
@@ -166,3 +168,14 @@ def test_progress_tells_the_best_so_far_and_its_gap():
         best_s, gap = float(text.split("best so far ")[1].split(" s")[0]), float(text.split("gap ")[1][:-1]) / 100
         assert best_s >= found.best.cost_s * (1 - 1e-2)
         assert best_s * (1 - gap) <= found.bound_s * (1 + 1e-2)
+
+
+def test_meshes_of_one_bound_are_looked_at_again_in_the_order_in_which_they_were_left():
+    """Nothing that the search does depends on where objects lie in memory."""
+    prepared = subject(trace(dense, abstract((512, 512)), {}).graph, Cluster.parse("host:devices=64"))
+    state = Hunt(subject=prepared, pins=FREE, deadline=None, progress=None)
+    ways = [Way(mesh, FREE) for mesh in candidate_meshes(prepared.cluster, prepared.decisions, 3)]
+    assert len(ways) > PROMISING
+    for way in ways:
+        state.leave(way, 1.0)
+    assert state.again(np.inf) == ways[:PROMISING]
