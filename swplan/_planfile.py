@@ -25,8 +25,8 @@ def contradictions(plan: Any) -> Iterator[str]:
         yield f"the sizes of the mesh axes do not multiply to {plan.devices} devices"
     if sorted(axis.position for axis in plan.axes) != list(range(count)) or len(plan.mesh) != count:
         yield "the mesh axes do not have names and positions of their own"
-    if not set(plan.precision.classes.values()) <= {"fp32", "bf16", "fp16"}:
-        yield "a class of products has an unknown precision"
+    if not {*plan.precision.classes.values(), *plan.precision.layers.values()} <= {"fp32", "bf16", "fp16"}:
+        yield "a class or layer of products has an unknown precision"
 
 
 class _Header(msgspec.Struct):

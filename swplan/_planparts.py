@@ -113,12 +113,13 @@ class Certificate(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Precision(msgspec.Struct, frozen=True, kw_only=True):
-    """The precision in which each class of ops runs, and why."""
+    """The precision in which each class of ops runs, that of layers which differ ("dense in Llama/head"), and why."""
 
     policy: str
     classes: dict[str, str]
     loss_scaling: bool
     why: str
+    layers: dict[str, str] = {}
 
 
 class Recompute(msgspec.Struct, frozen=True, kw_only=True):

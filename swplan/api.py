@@ -21,7 +21,7 @@ from swplan.runtime.collecting import seldom_collected
 from swplan.runtime.conformance import Conformance
 from swplan.runtime.estimating import cluster_of
 from swplan.runtime.planning import Wish, make_plan
-from swplan.runtime.precise import chosen
+from swplan.runtime.precise import PRECISIONS, chosen
 from swplan.runtime.prepare import prepare
 from swplan.runtime.rehearsal import rehearsed
 from swplan.runtime.step import PlannedStep, check, planned_step
@@ -50,7 +50,7 @@ def plan(
     *args: Any,
     cluster: Cluster | str | None = None,
     baseline: str | None = None,
-    precision: str = "auto",
+    precision: str | Mapping[str, str] = "auto",
     max_axes: int | None = None,
     time_limit: float | None = None,
     donate: bool | None = None,
@@ -70,7 +70,9 @@ def plan(
       *args: its arguments: arrays, or `jax.ShapeDtypeStruct`s.
       cluster: the target: a spec, a `Cluster`, or the devices at hand if absent.
       baseline: "data_parallel", "fully_sharded" or "tensor_parallel" takes the best plan of that kind instead.
-      precision: "fp32" (as written), "bf16", "fp16", or "auto": by price.
+      precision: "fp32" (as written), "bf16", "fp16", or "auto": by price, for each class and layer. Or by class of
+        products ("attention", "dense", "expert") or pattern of layers, as in {"*/head": "fp32", "dense": "bf16"}: the
+        first that fits counts, and prices decide about the rest. Layers have the names of modules and named scopes.
       max_axes: how many mesh axes to consider at most.
       time_limit: seconds after which the best plan so far is taken, with its gap, or else the first that is found.
       donate: whether the state is given up for its update; found out if absent.
@@ -238,9 +240,13 @@ def _statics(argnums: int | Sequence[int], argnames: str | Sequence[str]) -> Sta
     return Statics(argnums=numbers, argnames=names)
 
 
-def _policy(precision: str) -> str:
-    if precision not in POLICIES:
-        raise UsageError(f"precision={precision!r}: choose one of {', '.join(POLICIES)}")
+def _policy(precision: str | Mapping[str, str]) -> str | Mapping[str, str]:
+    asked = precision.values() if isinstance(precision, Mapping) else [precision]
+    known = PRECISIONS if isinstance(precision, Mapping) else POLICIES
+    for one in asked:
+        if one not in known:
+            where = "" if one is precision else f" for {next(k for k, v in precision.items() if v == one)!r}"
+            raise UsageError(f"precision={one!r}{where}: choose one of {', '.join(known)}")
     return precision
 
 

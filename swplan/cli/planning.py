@@ -35,7 +35,9 @@ Recompute = Annotated[
 TimeLimit = Annotated[
     float | None, typer.Option("--time-limit", min=0, help="Seconds after which the best plan so far is taken.")
 ]
-PrecisionName = Annotated[str, typer.Option("--precision", help="auto, fp32, bf16 or fp16.")]
+PrecisionName = Annotated[
+    str, typer.Option("--precision", help="auto, fp32, bf16 or fp16; or by class and layer: dense=bf16,*/head=fp32.")
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +71,8 @@ class Question:
 
 def _question(model: str, cluster: str, baseline: str, precision: str, **variant: Any) -> Question:
     target = Cluster.parse(cluster)
-    options = {"baseline": baseline or None, "precision": precision, **variant}
+    by_name = dict(pairs(precision.split(","), "--precision")) if "=" in precision else precision
+    options = {"baseline": baseline or None, "precision": by_name, **variant}
     return Question(program=programs.load(model), cluster=target, options=options)
 
 

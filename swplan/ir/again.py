@@ -31,7 +31,7 @@ class Again:
     remade: frozenset[int]
 
     def is_later(self, op: Op, value: int) -> bool:
-        """Whether an op reads a value in the later of two passes, or a loop takes slices of it; carries are as they are.
+        """Whether an op reads a value in the later of two passes, or a loop takes slices of it, but not as a carry.
 
         These are the passes over the program; for what a loop of the backward pass defines, what it computes once more
         and its gradients.

@@ -83,6 +83,7 @@ class Op:
     `trips` is the trip count; None where it cannot be known, which makes every price a lower bound.
     `whole` are the shapes of (operands, results) of which `params` speak, where this op does a part of a larger one.
     `after` is a value that must be there before this op runs, whatever a device holds of it.
+    `layer` is the module that it belongs to, by named scopes ("Llama/layer_0/mlp").
     """
 
     primitive: str
@@ -99,6 +100,7 @@ class Op:
     trips: int | None = 1
     whole: tuple[tuple[Aval, ...], tuple[Aval, ...]] | None = None
     after: int | None = None
+    layer: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,7 +21,7 @@ from swplan.ir.graph import Aval, Op, Region
 from swplan.ir.ops import OpSpec, rule_of
 from swplan.ir.pins import MARKS, marked
 from swplan.ir.rule import Rule
-from swplan.ir.source import is_recomputed, source_line, stage_of
+from swplan.ir.source import is_recomputed, layer_of, source_line, stage_of
 
 CALLS = {
     "jit": "jaxpr", "pjit": "jaxpr", "closed_call": "call_jaxpr", "core_call": "call_jaxpr", "call": "call_jaxpr",
@@ -58,6 +58,7 @@ class Reader:
     gradients: set[int] = field(default_factory=set)
     scope: Scope = field(default_factory=Scope)
     inherited: str = ""
+    layer: str = ""
     recomputed: set[int] = field(default_factory=set)
     uniform: dict[int, int] = field(default_factory=dict)
     unshaped: dict[int, int] = field(default_factory=dict)
@@ -125,6 +126,12 @@ class Reader:
 
     def equation(self, eqn: Any, operands: list[int]) -> Sequence[int]:
         """Reads one equation; returns the values of its results."""
+        outer, self.layer = self.layer, layer_of(eqn, self.layer)
+        results = self._read(eqn, operands)
+        self.layer = outer
+        return results
+
+    def _read(self, eqn: Any, operands: list[int]) -> Sequence[int]:
         name = eqn.primitive.name
         if name in CALLS:
             body = CALLS[name] if CALLS[name] in eqn.params else "jaxpr"
@@ -192,7 +199,8 @@ class Reader:
             self.gradients.update(results)
         elif is_recomputed(eqn):
             self.recomputed.update(results)
-        return Op(name, tuple(operands), tuple(results), eqn.params, eqn.primitive, self.rules[key], source, stage)
+        rule, ends = self.rules[key], (tuple(operands), tuple(results))
+        return Op(name, *ends, eqn.params, eqn.primitive, rule, source, stage, layer=self.layer)
 
     def _home(self, operands: Sequence[int]) -> Scope:
         """The outermost scope in which an op can stand.

@@ -1,7 +1,8 @@
-"""Where in the user's program an equation comes from: file and line, and forward, backward or optimizer."""
+"""Where in the user's program an equation comes from: file and line, layer, and forward, backward or optimizer."""
 
 from __future__ import annotations
 
+import re
 import sysconfig
 from functools import lru_cache
 from typing import Any
@@ -27,6 +28,34 @@ def source_line(eqn: Any) -> str:
     """`file:line (function)` of the innermost frame outside of installed libraries; "" if there is none."""
     traceback = eqn.source_info.traceback
     return _summarize(traceback) if traceback is not None else ""
+
+
+def layer_of(eqn: Any, outer: str) -> str:
+    """The module that an equation belongs to ("Llama/layer_0/mlp"), by its named scopes; in a loop or call of `outer`.
+
+    Flax names the scopes of its modules; elsewhere they are those of `jax.named_scope`.
+    """
+    return _path(outer, str(eqn.source_info.name_stack))
+
+
+@lru_cache(maxsize=65536)
+def _path(outer: str, name_stack: str) -> str:
+    parts: list[str] = []
+    for part in name_stack.split("/"):
+        if _DERIVED.match(part):  # from here on it is told once more, by what was differentiated
+            parts.clear()
+        parts.append(_TRANSFORM.sub("", part).strip("()"))
+    return "/".join([*([outer] if outer else []), *filter(_is_module, parts)])
+
+
+_DERIVED = re.compile(r"(jvp|transpose)\(")
+_TRANSFORM = re.compile(r"\b(jvp|transpose|vmap|jit|pjit|shard_map|custom_jvp|custom_vjp)\(")
+_OTHER_SCOPES = {"checkpoint", "rematted_computation", "while", "cond", "body", "scan", "closed_call"}
+
+
+def _is_module(part: str) -> bool:
+    """Whether a scope is none of JAX's own: those of equations of `jnp.einsum` are the equations."""
+    return part != "" and part not in _OTHER_SCOPES and "->" not in part
 
 
 def stage_of(eqn: Any, follows_gradient: bool) -> str:

@@ -1,10 +1,10 @@
-"""Layered precision: which classes of ops run in a low precision, and the graph rewritten so that they do.
+"""Layered precision: which ops run in a low precision, and the graph rewritten so that they do.
 
-Matrix products run low, by class (attention, dense, expert); everything else (norms, softmax, losses, reductions, the
-optimizer) stays as written, as do parameters, which thereby are master copies. Operands are cast just before the
-product and its
-result just after; a cast back and forth through pure data movement cancels, so neighbouring products exchange low
-values. In fp8 only operands are low: products keep their result wide, as hardware sums them.
+Matrix products run low, by class (attention, dense, expert) and by layer where one differs; everything else (norms,
+softmax, losses, reductions, the optimizer) stays as written, as do parameters, which thereby are master copies.
+Operands are cast just before the product and its result just after; a cast back and forth through pure data movement
+cancels, so neighbouring products exchange low values. In fp8 only operands are low: products keep their result wide, as
+hardware sums them.
 """
 
 from __future__ import annotations
@@ -52,6 +52,11 @@ def _class(op: Op, graph: Graph, weights: frozenset[int], shapes: set[tuple[int,
     if not touches and not gives:
         return "attention"
     return "expert" if op.rule.work.matmul and op.rule.work.matmul[0] else "dense"
+
+
+def layer_key(name: str, layer: str) -> str:
+    """How a precision for the products of one class in one layer is named: "dense in Llama/layer_0/mlp/up"."""
+    return f"{name} in {layer}"
 
 
 @dataclass(slots=True)
@@ -143,12 +148,14 @@ def lower_precision(graph: Graph, by_class: Mapping[str, str], cast_op: Any) -> 
 
     Args:
       graph: the program as written.
-      by_class: class -> "bf16", "fp16", "fp8", or "fp32" (as written).
+      by_class: class -> "bf16", "fp16", "fp8", or "fp32" (as written); `layer_key` -> the same, where a layer differs.
       cast_op: how to make a cast: `.handle` (the primitive), `.params(dtype)`, `.dtype(name)`.
     """
     eight = {v: c for v, c in classes_of(graph, WIDER_THAN_FP8).items() if by_class.get(c) == "fp8"}
     classes = classes_of(graph) | eight
-    wanted = {v: DTYPES[by_class[c]] for v, c in classes.items() if by_class.get(c, "fp32") != "fp32"}
+    layers = {op.results[0]: op.layer for op, _ in walk(graph.top) if op.results[0] in classes} if classes else {}
+    asked = {v: by_class.get(layer_key(c, layers[v]), by_class.get(c, "fp32")) for v, c in classes.items()}
+    wanted = {v: DTYPES[precision] for v, precision in asked.items() if precision != "fp32"}
     if not wanted:
         return graph
     caster = _Caster(graph, wanted, cast_op, list(graph.avals), dict(graph.roles))

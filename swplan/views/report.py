@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from swplan.plan import Alternative, Axis, Memory, Plan
 from swplan.views import units
 from swplan.views.folding import fold
@@ -19,6 +21,8 @@ from swplan.views.tables import (
 
 TOP = 12
 REASONS = 6
+LAYERS = 8
+"""Layers of one precision that are named."""
 RUNNER_UP = "runner-up"
 _PROVEN = 1e-6
 
@@ -197,13 +201,24 @@ def _alternative_row(other: Alternative, plan: Plan) -> tuple[str, ...]:
     return (name_text(other), mesh, units.duration(other.step_time_s), compared, memory, other.excluded)
 
 
+def _layer_rows(layers: Mapping[str, str]) -> list[tuple[str, str]]:
+    """By precision the layers that have it though their class has another: the first ones, and how many more."""
+    rows = []
+    for precision in sorted(set(layers.values())):
+        names = sorted(name for name, found in layers.items() if found == precision)
+        more = [f"{units.count(len(names) - LAYERS)} more"] if len(names) > LAYERS else []
+        rows.append((f"{precision} in", ", ".join([*names[:LAYERS], *more])))
+    return rows
+
+
 def precision_part(plan: Plan) -> Part:
-    """The precision of each class of ops, and why."""
+    """The precision of each class of ops and of layers that differ, and why."""
     precision = plan.precision
     scaling = "the loss is scaled" if precision.loss_scaling else "none"
     rows = (
         ("policy", precision.policy),
         *sorted(precision.classes.items()),
+        *_layer_rows(precision.layers),
         ("loss scaling", scaling),
         ("why", precision.why),
     )
