@@ -138,18 +138,17 @@ def _reason(name: str, wide_s: float, low_s: float, chip: Chip) -> str:
 def _prices(graph: Graph, chip: Chip) -> dict[Group, tuple[float, float]]:
     """Seconds of products in fp32 and in bf16 with their casts, if one device did it all, by class and layer.
 
-    A value that several products read is cast once for all of them.
+    Every product pays for the casts of its operands, also where others share them: what gains little stays wide.
     """
     totals: dict[Group, list[float]] = {}
     classes = classes_of(graph)
     products = [(op, trips) for op, trips in walk(graph.top) if not op.regions and op.results[0] in classes]
-    readers = Counter(v for op, _ in products for v in op.operands[:2])
     for op, trips in products:
         wide, low = (
             float(time_s(work, chip)) * trips for work in (_work(op, graph, "fp32", 4), _work(op, graph, "bf16", 2))
         )
-        shares = [graph.avals[v].bytes / readers[v] for v in op.operands[:2]]
-        casts = Work(read_bytes=sum(shares), written_bytes=sum(shares) / 2)
+        wide_bytes = sum(graph.avals[v].bytes for v in op.operands[:2])
+        casts = Work(read_bytes=wide_bytes, written_bytes=wide_bytes // 2)
         entry = totals.setdefault((classes[op.results[0]], op.layer), [0.0, 0.0])
         entry[0] += wide
         entry[1] += low + float(time_s(casts, chip)) * trips
