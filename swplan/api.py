@@ -7,7 +7,6 @@ views.
 from __future__ import annotations
 
 import functools
-import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -15,18 +14,17 @@ import jax
 
 from swplan.costmodel.cluster import Cluster
 from swplan.errors import UsageError
-from swplan.passes.precision import POLICIES
 from swplan.plan import Plan
 from swplan.runtime.collecting import seldom_collected
 from swplan.runtime.conformance import Conformance
 from swplan.runtime.estimating import cluster_of
+from swplan.runtime.options import check_limits, deadline_of, policy
 from swplan.runtime.planning import Wish, make_plan
-from swplan.runtime.precise import PRECISIONS, chosen
+from swplan.runtime.precise import chosen
 from swplan.runtime.prepare import prepare
 from swplan.runtime.rehearsal import rehearsed
 from swplan.runtime.step import PlannedStep, check, planned_step
 from swplan.runtime.trace import Statics, signature_of
-from swplan.search.exploring import RECOMPUTE
 from swplan.search.hunting import Progress
 
 
@@ -88,12 +86,12 @@ def plan(
     Raises:
       SwplanError: the step cannot be traced or planned, or nothing fits; says why and what to do.
     """
-    deadline = _deadline(time_limit)
+    deadline = deadline_of(time_limit)
     step = _undecorated(step)
-    _check_limits(max_axes, micro_batches, recompute, baseline)
+    check_limits(max_axes, micro_batches, recompute, baseline)
     target = as_cluster(cluster)
     prepared = prepare(step, args, kwargs, _statics(static_argnums, static_argnames), donate)
-    decided = chosen(prepared.program.graph, target.chip, _policy(precision), unscalable=prepared.scalable)
+    decided = chosen(prepared.program.graph, target.chip, policy(precision), unscalable=prepared.scalable)
     return make_plan(
         prepared.exact(decided),
         target,
@@ -240,16 +238,6 @@ def _statics(argnums: int | Sequence[int], argnames: str | Sequence[str]) -> Sta
     return Statics(argnums=numbers, argnames=names)
 
 
-def _policy(precision: str | Mapping[str, str]) -> str | Mapping[str, str]:
-    asked = precision.values() if isinstance(precision, Mapping) else [precision]
-    known = PRECISIONS if isinstance(precision, Mapping) else POLICIES
-    for one in asked:
-        if one not in known:
-            where = "" if one is precision else f" for {next(k for k, v in precision.items() if v == one)!r}"
-            raise UsageError(f"precision={one!r}{where}: choose one of {', '.join(known)}")
-    return precision
-
-
 def _check_kinds(step: Any, plan: Any) -> None:
     if not callable(step):
         raise UsageError(f"a step is a function of pytrees, not {type(step).__name__}")
@@ -263,26 +251,6 @@ def _hashable(signature: Any) -> Any:
     except TypeError as error:
         raise UsageError(f"static arguments must be hashable: {error}") from error
     return signature
-
-
-def _check_limits(max_axes: Any, micro_batches: Any, recompute: str, baseline: str | None) -> None:
-    if max_axes is not None and (type(max_axes) is not int or max_axes < 1):
-        raise UsageError(f"max_axes={max_axes!r}: give a whole number of at least 1")
-    if micro_batches is not None and (type(micro_batches) is not int or micro_batches < 1):
-        raise UsageError(f"micro_batches={micro_batches!r}: give a whole number of at least 1, or None")
-    if recompute not in RECOMPUTE:
-        raise UsageError(f"recompute={recompute!r}: choose one of {', '.join(RECOMPUTE)}")
-    if baseline is not None and (micro_batches is not None or recompute != "auto"):
-        raise UsageError(f"baseline={baseline!r} runs the step as written: leave out micro_batches and recompute")
-
-
-def _deadline(time_limit: Any) -> float | None:
-    """Of `time.monotonic`, so many seconds from now."""
-    if time_limit is None:
-        return None
-    if not isinstance(time_limit, int | float) or not time_limit >= 0:
-        raise UsageError(f"time_limit={time_limit!r}: give seconds, or None")
-    return time.monotonic() + time_limit
 
 
 def _undecorated(step: Callable) -> Callable:

@@ -1,10 +1,13 @@
-"""What the reader takes from JAX equations as plain values: literals, the parts of a scan, params to compare."""
+"""What the reader takes from JAX equations: shapes, literals, the parts of a scan, params to compare."""
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
+
+from swplan.ir.graph import Aval
 
 
 def params_key(params: Any) -> Any:
@@ -32,3 +35,17 @@ def scan_parts(params: Any) -> tuple[int, int]:
         return params["num_consts"], params["num_carry"]
     consts, carries, _ = params["ft_in"].unpack()
     return len(consts), len(carries)
+
+
+def aval_of(x: Any) -> Aval:
+    """Shape and dtype of an array, scalar or abstract value."""
+    if not hasattr(x, "dtype"):
+        x = np.asarray(x)
+    return _aval(tuple(x.shape), x.dtype)
+
+
+@lru_cache(maxsize=65536)
+def _aval(shape: tuple[int, ...], dtype: Any) -> Aval:
+    """One and the same for equal shapes and dtypes: they are compared often."""
+    name = str(dtype)
+    return Aval(shape, "float0" if "float0" in name else name)

@@ -9,13 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from jax import lax
 
-from swplan.ir.equations import literal, params_key, scan_parts
+from swplan.ir.equations import aval_of, literal, params_key, scan_parts
 from swplan.ir.folding import folded, inline, is_fixed, note_known, reshape_key, trip_count, unchanged
 from swplan.ir.graph import Aval, Op, Region
 from swplan.ir.ops import OpSpec, rule_of
@@ -212,20 +211,6 @@ class Reader:
         while changing and scope.may_hoist and scope.parent and not any(v in scope.defined for v in changing):
             scope = scope.parent
         return scope
-
-
-def aval_of(x: Any) -> Aval:
-    """Shape and dtype of an array, scalar or abstract value."""
-    if not hasattr(x, "dtype"):
-        x = np.asarray(x)
-    return _aval(tuple(x.shape), x.dtype)
-
-
-@lru_cache(maxsize=65536)
-def _aval(shape: tuple[int, ...], dtype: Any) -> Aval:
-    """One and the same for equal shapes and dtypes: they are compared often."""
-    name = str(dtype)
-    return Aval(shape, "float0" if "float0" in name else name)
 
 
 def _scan(reader: Reader, eqn: Any, operands: list[int]) -> Sequence[int]:

@@ -15,8 +15,9 @@ from typing import Any
 import jax
 
 from swplan.errors import SwplanError, TraceError
+from swplan.ir.equations import aval_of
 from swplan.ir.graph import Graph, Region
-from swplan.ir.reader import Reader, aval_of
+from swplan.ir.reader import Reader
 from swplan.passes.dce import eliminate_dead
 from swplan.passes.roles import assign_roles, settle_stages, state_positions
 

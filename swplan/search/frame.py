@@ -19,8 +19,9 @@ from swplan.ir.strategy import layouts, possible_layouts, possible_strategies, r
 from swplan.passes.fusion import OnChip
 from swplan.search.decisions import Edge, Node
 from swplan.search.fold import Folded
-from swplan.search.pricing import Pricer, layouts_of, path_numbers
+from swplan.search.pricing import Pricer, layouts_of
 from swplan.search.stack import Stack, axes_on, stack_of
+from swplan.search.ways import path_numbers
 
 Option = tuple[int, ...]
 Domains = tuple[tuple[Option, ...], ...]

@@ -15,7 +15,7 @@ import numpy as np
 from swplan.costmodel.network import Placement
 from swplan.search.fitting import Found, fitting
 from swplan.search.pinning import Pinned
-from swplan.search.screening import Open, Screened, Way, screened
+from swplan.search.screening import Open, Screened, Way, screened, status
 from swplan.search.space import Space, space
 from swplan.search.subject import (
     ENOUGH,
@@ -281,7 +281,7 @@ class Hunt:
     def _hopeless(self, way: Way, low: float, share: tuple[int, int]) -> bool:
         """Whether a mesh need not be solved: it cannot beat the best, or the time is up."""
         if self.progress:
-            self.progress(*share, _status(way.mesh, self.best_s, min(self.least_s, self.floor_s)))
+            self.progress(*share, status(way.mesh, self.best_s, min(self.least_s, self.floor_s)))
         if low >= self.best_s or (self.is_late and self.best_s < np.inf):
             self.leave(way, low)
             return True
@@ -297,11 +297,3 @@ class Hunt:
         fitting = [c.placement for c in sorted(self.candidates, key=lambda c: c.cost_s)[:SEEDS]]
         missing = sorted((e for e in self.excluded if e[0] < self.best_s), key=lambda e: (e[0], e[1].sizes, e[1].order))
         return fitting + [mesh for _, mesh in missing[:SEEDS]]
-
-
-def _status(placement: Placement, best_s: float, least_s: float) -> str:
-    """What is looked at, and what is known so far: no plan costs less than `least_s`."""
-    mesh = " x ".join(map(str, placement.sizes)) or "1"
-    if best_s == np.inf:
-        return f"mesh {mesh}"
-    return f"mesh {mesh}, best so far {best_s:.3g} s, gap {max(0.0, 1 - least_s / best_s):.1%}"

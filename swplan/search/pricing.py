@@ -8,21 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cache, lru_cache
+from functools import lru_cache
 from math import prod
 
 import numpy as np
 
 from swplan.costmodel.cluster import Cluster
 from swplan.costmodel.collectives import collective_time_s
-from swplan.costmodel.compute import TURNED, time_s, turning_s
+from swplan.costmodel.compute import time_s, turning_s
 from swplan.costmodel.network import Placement
 from swplan.costmodel.work import Matmul, Work
 from swplan.ir.graph import Aval, Graph, Op
-from swplan.ir.layout import Layout, Step, degree, reshard
+from swplan.ir.layout import Layout, Step, degree
 from swplan.ir.rule import Dims, Rule
 from swplan.ir.strategy import Strategy, operand_layout, result_layout
 from swplan.passes.fusion import OnChip
+from swplan.search.ways import KINDS, is_inner, path_numbers, ways
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +170,7 @@ class Pricer:
     def step_s(self, step: Step, aval: Aval) -> tuple[float, int]:
         """Seconds of one step of a resharding of a global value, and which algorithm carries it."""
         parts = min(degree(step.before, self.sizes), degree(step.after, self.sizes))
-        key = (step.kind, step.axes, _inner(step), aval.bytes // parts)
+        key = (step.kind, step.axes, is_inner(step), aval.bytes // parts)
         if key not in self._moves:
             self._moves[key] = self._step_s(step, aval.bytes // parts)
         return self._moves[key]
@@ -200,9 +201,9 @@ class Pricer:
         masks = np.arange(1 << axes)
         splits = np.array([prod(s for a, s in enumerate(self.sizes) if mask >> a & 1) for mask in masks])
         buffers = (np.array(whole_bytes)[:, None] // splits).astype(float)
-        rows = [self._kind_prices(*kind, int(mask), buffers) for kind in _KINDS for mask in masks]
+        rows = [self._kind_prices(*kind, int(mask), buffers) for kind in KINDS for mask in masks]
         prices = np.concatenate([np.zeros((len(buffers), 1)), *rows], axis=1)
-        return prices[:, _ways(axes).steps()].sum(axis=2)
+        return prices[:, ways(axes).steps()].sum(axis=2)
 
     def _kind_prices(self, kind: str, dim: int, mask: int, buffers: np.ndarray) -> np.ndarray:
         axes = [a for a in range(len(self.sizes)) if mask >> a & 1]
@@ -213,93 +214,6 @@ class Pricer:
         group = self.placement.group(axes)
         turning = turning_s(kind, dim, buffers, group.size, self.cluster.chip)
         return np.asarray(collective_time_s(kind, group, buffers, self.cluster)[0]) + turning
-
-
-_KINDS = tuple((kind, 0) for kind in ("slice", "mask", "all_reduce", "all_to_all", *TURNED)) + tuple(
-    (kind, 1) for kind in TURNED
-)
-"""Kinds of steps, and whether they are along an inner dim, where that counts."""
-
-
-def _inner(step: Step) -> int:
-    return int(step.kind in TURNED and step.dim > 0)
-
-
-@dataclass(slots=True)
-class _Ways:
-    """The distinct ways between layouts that were met, on meshes of so many axes: positions of steps in their prices.
-
-    The way with number 0 has no steps.
-    """
-
-    numbers: dict[tuple[int, ...], int] = field(default_factory=lambda: {(): 0})
-
-    def steps(self) -> np.ndarray:
-        """[ways, steps], padded with the step that costs nothing."""
-        longest = max(map(len, self.numbers))
-        return np.array([(*way, *(0,) * (longest - len(way))) for way in self.numbers], np.int64).reshape(-1, longest)
-
-
-@cache
-def _ways(axes: int) -> _Ways:
-    return _Ways()
-
-
-ENTRIES = 32
-"""More than the entries that two layouts can have after inner dims are renamed, those below zero among them."""
-
-
-@lru_cache(maxsize=65536)
-def path_numbers(sources: tuple[Layout, ...], targets: tuple[Layout, ...]) -> np.ndarray:
-    """For each pair of layouts the number of the way from one to the other; 0: they are equal [S, T].
-
-    Of layouts that differ in the names of inner dims only, all ways are one: no step depends on these names.
-    """
-    (some, sources_at), (others, targets_at) = _distinct(sources), _distinct(targets)
-    shape, axes = (len(some), len(others)), len(sources[0])
-    ends = np.array(some).reshape(len(some), 1, axes), np.array(others).reshape(1, len(others), axes)
-    joined = np.concatenate([np.broadcast_to(end, (*shape, axes)) for end in ends], axis=2)
-    pairs = _renamed(joined.reshape(len(some) * len(others), 2 * axes))
-    codes = (pairs + ENTRIES // 2) @ ENTRIES ** np.arange(2 * axes)
-    _, first, at = np.unique(codes, return_index=True, return_inverse=True)
-    numbers = [_path_number(tuple(row[:axes]), tuple(row[axes:])) for row in pairs[first].tolist()]
-    return np.array(numbers, np.int64)[at].reshape(shape)[sources_at[:, None], targets_at]
-
-
-def _distinct(layouts: Sequence[Layout]) -> tuple[list[Layout], np.ndarray]:
-    """The different layouts, and which of them each is."""
-    numbers: dict[Layout, int] = {}
-    at = np.array([numbers.setdefault(layout, len(numbers)) for layout in layouts], np.int64)
-    return list(numbers), at
-
-
-def _renamed(rows: np.ndarray) -> np.ndarray:
-    """Rows of entries in which inner dims have the names 1, 2, ... in the order in which they come."""
-    named, count = rows.copy(), np.zeros(len(rows), np.int64)
-    for column in range(rows.shape[1]):
-        fresh = rows[:, column] > 0
-        for before in range(column):
-            same = fresh & (rows[:, before] == rows[:, column])
-            named[same, column] = named[same, before]
-            fresh &= ~same
-        count += fresh
-        named[fresh, column] = count[fresh]
-    return named
-
-
-@lru_cache(maxsize=200_000)
-def _path_number(source: Layout, target: Layout) -> int:
-    numbers = _ways(len(source)).numbers
-    return numbers.setdefault(tuple(_step_index(step, len(source)) for step in reshard(source, target)), len(numbers))
-
-
-@lru_cache(maxsize=65536)
-def _step_index(step: Step, axes: int) -> int:
-    held = sum(1 << a for a in range(axes) if step.before[a] >= 0 and step.after[a] >= 0)
-    if step.kind == "all_to_all":
-        held |= sum(1 << a for a in step.axes)
-    mask = sum(1 << a for a in step.axes)
-    return 1 + (_KINDS.index((step.kind, _inner(step))) * (1 << axes) + mask) * (1 << axes) + held
 
 
 def layouts_of(op: Op, options: tuple[Strategy, ...], slot: int, *, result: bool) -> tuple[Layout, ...]:

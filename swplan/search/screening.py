@@ -1,4 +1,4 @@
-"""What is known of a mesh before anything is solved on it, and what is open when it was solved without limits.
+"""What is known of a mesh before anything is solved on it, what is open when it was solved without limits; in words.
 
 For hunting.py.
 """
@@ -6,6 +6,8 @@ For hunting.py.
 from __future__ import annotations
 
 from dataclasses import dataclass
+
+import numpy as np
 
 from swplan.costmodel.network import Placement
 from swplan.search.space import Space, lower_bound, needed_bytes
@@ -57,3 +59,11 @@ def screened(subject: Subject, area: Space) -> Screened:
     update = [moment for moment in subject.moments if moment.label == UPDATE]
     least, lasting = (needed_bytes(area, moments) for moments in (subject.moments, update))
     return Screened(lower_bound(area), least, lasting)
+
+
+def status(placement: Placement, best_s: float, least_s: float) -> str:
+    """What is looked at, and what is known so far: no plan costs less than `least_s`."""
+    mesh = " x ".join(map(str, placement.sizes)) or "1"
+    if best_s == np.inf:
+        return f"mesh {mesh}"
+    return f"mesh {mesh}, best so far {best_s:.3g} s, gap {max(0.0, 1 - least_s / best_s):.1%}"
