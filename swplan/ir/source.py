@@ -30,12 +30,18 @@ def source_line(eqn: Any) -> str:
     return _summarize(traceback) if traceback is not None else ""
 
 
+@lru_cache(maxsize=65536)
+def _text(name_stack: Any) -> str:
+    """A stack of scopes and transforms in JAX's own words; equal ones are asked for often."""
+    return str(name_stack)
+
+
 def layer_of(eqn: Any, outer: str) -> str:
     """The module that an equation belongs to ("Llama/layer_0/mlp"), by its named scopes; in a loop or call of `outer`.
 
     Flax names the scopes of its modules; elsewhere they are those of `jax.named_scope`.
     """
-    return _path(outer, str(eqn.source_info.name_stack))
+    return _path(outer, _text(eqn.source_info.name_stack))
 
 
 @lru_cache(maxsize=65536)
@@ -60,12 +66,12 @@ def _is_module(part: str) -> bool:
 
 def stage_of(eqn: Any, follows_gradient: bool) -> str:
     """Backward for transposed equations, optimizer for what is computed from gradients, else forward."""
-    if "transpose(" in str(eqn.source_info.name_stack):
+    if "transpose(" in _text(eqn.source_info.name_stack):
         return "backward"
     return "optimizer" if follows_gradient else "forward"
 
 
 def is_recomputed(eqn: Any) -> bool:
     """Whether an equation of the backward pass computes a value of the forward pass once more."""
-    name = str(eqn.source_info.name_stack)
+    name = _text(eqn.source_info.name_stack)
     return "rematted_computation" in name and "transpose(" not in name.rpartition("rematted_computation")[2]
