@@ -14,6 +14,7 @@ from swplan.views.tables import (
     collective_table,
     exchange_s,
     op_table,
+    pin_table,
     shown_tensors,
     source_text,
     tensor_table,
@@ -46,6 +47,7 @@ def plan_parts(plan: Plan, *, top: int | None = TOP) -> Section:
             Section(title="Memory", parts=memory_parts(plan.memory, top)),
             Section(title="Alternatives", parts=(alternative_table(plan),)),
             Section(title="Precision", parts=(precision_part(plan),)),
+            *((Section(title="Pins", parts=(pin_table(plan.pins, top),)),) if plan.pins else ()),
             *((Section(title="Notes", parts=(Listing(items=plan.notes),)),) if plan.notes else ()),
         ),
     )

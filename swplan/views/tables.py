@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-from swplan.plan import Collective, OpCost, Plan, Tensor
+from swplan.plan import Collective, OpCost, Plan, PlannedPin, Tensor
 from swplan.views import units
 from swplan.views.folding import fold
 from swplan.views.parts import Bar, Bars, Column, Part, Table, Text
@@ -140,6 +140,27 @@ def op_table(ops: Sequence[OpCost], top: int | None = None) -> Part:
         rows=tuple(_op_row(op) for op in shown),
         caption=_left_text(len(left), _time_s(left)),
     )
+
+
+def pin_table(pins: Sequence[PlannedPin], top: int | None = None) -> Part:
+    """What the user fixed, in the words of `swplan.pin`, on which mesh axes, and what that costs, dearest first."""
+    ordered = sorted(pins, key=lambda pin: -pin.price_s)
+    shown, left = ordered[:top], ordered[len(ordered[:top]) :]
+    return Table(
+        columns=(
+            *(Column(title=title) for title in ("tensor", "pinned to", "mesh axes")),
+            *(Column(title="costs", numeric=True), Column(title="source")),
+        ),
+        rows=tuple(_pin_row(pin) for pin in shown),
+        caption=f"{units.count(len(left))} cheaper pins." if left else "",
+    )
+
+
+def _pin_row(pin: PlannedPin) -> tuple[str, ...]:
+    entries = ["..." if entry is None else "+".join(entry) or "None" for entry in pin.spec]
+    axes = "; ".join(f"{name}: {' x '.join(held) or 'none'}" for name, held in pin.axes)
+    source = "" if pin.source == pin.tensor else source_text(pin.source)
+    return (pin.tensor, f"({', '.join(entries)})", axes, units.duration(pin.price_s), source)
 
 
 def _op_row(op: OpCost) -> tuple[str, ...]:

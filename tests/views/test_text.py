@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
+from swplan.plan import PlannedPin, Precision
 from swplan.views.parts import (
     Bar,
     Bars,
@@ -135,3 +136,37 @@ def test_a_plot_is_a_table_of_its_points():
     lines = part_text(PARTS[Plot]).splitlines()
     assert lines[-2].split() == ["add", "20", "flop/B", "30", "Gflop/s", "ops"]
     assert lines[-1] == "note"
+
+
+def pinned(*prices):
+    """A plan with pins of these prices."""
+    pins = tuple(
+        PlannedPin(
+            tensor=f"params/{number}",
+            spec=(("model", "data"), (), None),
+            axes=(("model", ("m1", "m2")), ("data", ())),
+            source="/home/ada/models/mlp.py:31 (loss)",
+            price_s=price,
+        )
+        for number, price in enumerate(prices)
+    )
+    return plans.small(pins=pins)
+
+
+def test_pins_are_shown_as_they_were_written_with_what_they_cost_the_dearest_first():
+    text = plan_text(pinned(1e-6, 2e-3))
+    lines = text[text.index("\nPins\n") :].splitlines()
+    rows = [line for line in lines if line.startswith("params/")]
+    assert [row.split()[0] for row in rows] == ["params/1", "params/0"]
+    assert "(model+data, None, ...)" in rows[0] and "model: m1 x m2; data: none" in rows[0] and "2 ms" in rows[0]
+    assert "mlp.py:31 (loss)" in rows[0]
+    assert "3 cheaper pins." in plan_text(pinned(*[1e-6] * 15))
+    assert "\nPins\n" not in plan_text(plans.small())
+
+
+def test_layers_of_another_precision_than_their_class_are_named_and_many_are_counted():
+    layers = {f"dense in net/layer_{n:02}": "fp32" for n in range(12)} | {"attention in net/head": "bf16"}
+    precision = Precision(policy="by layer", classes={"dense": "bf16"}, loss_scaling=False, why="", layers=layers)
+    text = " ".join(plan_text(plans.small(precision=precision)).split())
+    assert "bf16 in attention in net/head" in text
+    assert "dense in net/layer_07, 4 more" in text and "layer_08" not in text
