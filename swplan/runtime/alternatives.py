@@ -13,12 +13,14 @@ from swplan.runtime import describe
 from swplan.runtime.infeasible import size_text
 from swplan.search.classics import classic, price_unlimited
 from swplan.search.fitting import Found
-from swplan.search.planner import find
+from swplan.search.planner import hunt
 from swplan.search.pricing import Pricer
-from swplan.search.subject import LOOSE, Subject
+from swplan.search.subject import LOOSE, Candidate, Subject
 
 SMALL = 20_000
-"""Decisions up to which the memory of what does not fit is measured exactly."""
+"""Decisions up to which programs are finished, and memory is measured exactly, of what is far from the best."""
+FAR = 1.25
+"""Times the best that a classic costs which is not finished then: no finished program costs so much less."""
 
 
 def runners_up(prepared: Subject, found: Found) -> tuple[Alternative, ...]:
@@ -40,16 +42,26 @@ def _alternative(name: str, mesh: Sequence, seconds: float | None, memory: float
     return Alternative(name=name, mesh=tuple(mesh), step_time_s=seconds, peak_memory_bytes=held, excluded=excluded)
 
 
-def beside(prepared: Subject, name: str) -> tuple[Alternative, Found | None]:
-    """A classic beside the plan; one that does not fit is priced all the same, with what it lacks."""
+def beside(prepared: Subject, name: str, best_s: float) -> tuple[Alternative, Found | None]:
+    """A classic beside the plan, which costs `best_s`; one that does not fit is priced all the same."""
     placement, pins, remark = classic(prepared, name)
-    found = find(prepared, max_axes=1, meshes=[placement], pins=pins, loose=LOOSE)
+    state = hunt(prepared, max_axes=1, meshes=[placement], pins=pins, loose=LOOSE)
+    if len(prepared.decisions.nodes) > SMALL and state.candidates and state.best_s > FAR * best_s:
+        return _estimated(prepared, name, min(state.candidates, key=lambda one: one.cost_s), remark), None
+    found = state.finish()
     if found is None:
         return _unlimited(prepared, name, placement, pins), None
     mesh = tuple((axis.name, axis.size) for axis in describe.axes_of(prepared, found.best))
     costs = costs_of(prepared, found)
     row = _alternative(name, mesh, sum(costs.values()), found.best.memory_bytes, remark)
     return msgspec.structs.replace(row, breakdown=costs), found
+
+
+def _estimated(prepared: Subject, name: str, candidate: Candidate, remark: str) -> Alternative:
+    """A classic of a large program as the search sees it."""
+    mesh = tuple((axis.name, axis.size) for axis in describe.axes_of(prepared, candidate))
+    seconds = candidate.cost_s + prepared.cluster.chip.storage_s
+    return _alternative(name, mesh, seconds, candidate.memory_bytes, "; ".join(filter(None, [remark, "an estimate"])))
 
 
 def costs_of(prepared: Subject, found: Found) -> dict[str, float]:

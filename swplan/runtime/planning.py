@@ -81,7 +81,7 @@ def make_plan(program: Program, cluster: Cluster, *, name: str, precision: Preci
             asked=wish.baseline or "plan",
             forced=wish.micro_batches is not None or wish.recompute != "auto",
         ).error()
-    classics = [] if wish.baseline else [beside(prepared, kind) for kind in CLASSICS]
+    classics = [] if wish.baseline else [beside(prepared, kind, explored.found.best.cost_s) for kind in CLASSICS]
     forced = wish.micro_batches is not None or wish.recompute != "auto" or (held is not None and held.is_held)
     explored = _cheapest(prepared, explored, [other for _, other in classics if other is not None and not forced])
     alternatives = runners_up(explored.subject, explored.found) + tuple(row for row, _ in classics)
