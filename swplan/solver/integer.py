@@ -12,15 +12,12 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 
-import highspy
 import numpy as np
-from highspy._core import _Highs  # its public subclass prints a banner before output can be switched off
-from scipy.sparse import csr_matrix
-from scipy.sparse.csgraph import connected_components
 
+from swplan.solver import highs
 from swplan.solver.elimination import Network, Pairs, evaluate, merged
+from swplan.solver.highs import TOLERANCE, Program
 
 Usage = Mapping[int, np.ndarray]
 Limits = Sequence[tuple[Usage, float]]
@@ -29,32 +26,6 @@ SWEEPS = 20
 ROUNDING = 1e-9  # share of a limit that sums may differ by
 SCALE = 1000.0  # what the objective of the program is worth at the incumbent
 RELATIVE_GAP = 1e-9
-TOLERANCE = 1e-9
-
-
-@dataclass(slots=True)
-class _Program:
-    """An integer program while it is being written: columns, and rows as lists of (column, coefficient)."""
-
-    cost: list[np.ndarray] = field(default_factory=list)
-    columns: int = 0
-    entries: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = field(default_factory=list)
-    lower: list[float] = field(default_factory=list)
-    upper: list[float] = field(default_factory=list)
-
-    def add_columns(self, cost: np.ndarray) -> np.ndarray:
-        self.cost.append(cost)
-        self.columns += len(cost)
-        return np.arange(self.columns - len(cost), self.columns)
-
-    def add_row(self, columns: np.ndarray, values: np.ndarray, lower: float, upper: float) -> None:
-        self.entries.append((np.full(len(columns), len(self.lower)), columns, values))
-        self.lower.append(lower)
-        self.upper.append(upper)
-
-    def matrix(self) -> csr_matrix:
-        rows, columns, values = (np.concatenate(parts) for parts in zip(*self.entries, strict=True))
-        return csr_matrix((values, (rows, columns)), shape=(len(self.lower), self.columns))
 
 
 def program(network: Network, rows: Limits, *, ceiling: float, until: float) -> tuple[list[int] | None, float]:
@@ -79,7 +50,7 @@ def integer_program(
         return None, math.inf
     cap = max(ceiling - base, 0.0) + 1e-9 * abs(ceiling)
     scale = cap if 0 < cap < math.inf else _typical(nodes, pairs)
-    program = _Program()
+    program = Program()
     places = [program.add_columns(np.where(node <= cap, node, np.inf) / scale * SCALE) for node in nodes]
     for place in places:
         program.add_row(place, np.ones(len(place)), 1.0, 1.0)
@@ -88,7 +59,9 @@ def integer_program(
     for usage, limit in rows:
         columns, unit = np.concatenate([places[v] for v in usage]), abs(limit) or 1.0
         program.add_row(columns, np.concatenate([*usage.values()]) / unit, -np.inf, limit / unit)
-    solver = _run(program, sum(len(node) for node in nodes), until)
+    options = {"mip_rel_gap": RELATIVE_GAP, "mip_abs_gap": SCALE * RELATIVE_GAP, "mip_feasibility_tolerance": TOLERANCE}
+    options |= {} if until == math.inf else {"time_limit": max(until - time.monotonic(), 0.1)}
+    solver = highs.solved(program, integers=sum(len(node) for node in nodes), options=options)
     return _answer(solver, network, places, base, scale)
 
 
@@ -113,7 +86,7 @@ def _typical(nodes: list[np.ndarray], pairs: Pairs) -> float:
     return math.fsum(means) or 1.0
 
 
-def _add_edge(program: _Program, source: np.ndarray, target: np.ndarray, table: np.ndarray) -> None:
+def _add_edge(program: Program, source: np.ndarray, target: np.ndarray, table: np.ndarray) -> None:
     """Columns for the pairs of groups of equal rows and equal columns of the matrix, consistent with both ends."""
     _, first_row, row_group = np.unique(table, axis=0, return_index=True, return_inverse=True)
     _, first_column, column_group = np.unique(table, axis=1, return_index=True, return_inverse=True)
@@ -130,40 +103,14 @@ def _add_edge(program: _Program, source: np.ndarray, target: np.ndarray, table: 
             program.add_row(np.concatenate([columns, members]), signs, 0.0, 0.0)
 
 
-def _run(program: _Program, integers: int, until: float) -> _Highs:
-    """Solves the program, in which the first `integers` columns are whole; forbidden columns are zero."""
-    cost = np.concatenate(program.cost)
-    matrix, lp = program.matrix(), highspy.HighsLp()
-    lp.num_col_, lp.num_row_ = program.columns, len(program.lower)
-    lp.col_cost_ = np.where(np.isfinite(cost), cost, 0.0)
-    lp.col_lower_, lp.col_upper_ = np.zeros(len(cost)), np.isfinite(cost).astype(float)
-    lp.row_lower_, lp.row_upper_ = np.array(program.lower), np.array(program.upper)
-    lp.a_matrix_.format_ = highspy.MatrixFormat.kRowwise
-    lp.a_matrix_.start_, lp.a_matrix_.index_, lp.a_matrix_.value_ = matrix.indptr, matrix.indices, matrix.data
-    kinds = highspy.HighsVarType
-    lp.integrality_ = [kinds.kInteger] * integers + [kinds.kContinuous] * (program.columns - integers)
-    solver = _Highs()
-    options = {"output_flag": False, "mip_rel_gap": RELATIVE_GAP, "mip_abs_gap": SCALE * RELATIVE_GAP}
-    options |= {"mip_feasibility_tolerance": TOLERANCE, "primal_feasibility_tolerance": TOLERANCE}
-    options |= {} if until == math.inf else {"time_limit": max(until - time.monotonic(), 0.1)}
-    for name, value in options.items():
-        solver.setOptionValue(name, value)
-    solver.passModel(lp)
-    solver.run()
-    return solver
-
-
 def _answer(
-    solver: _Highs, network: Network, places: list[np.ndarray], base: float, scale: float
+    solver: highs.Solver, network: Network, places: list[np.ndarray], base: float, scale: float
 ) -> tuple[list[int] | None, float]:
     """The choice that HiGHS found, if any, and its bound in seconds."""
-    status, states = solver.getModelStatus(), highspy.HighsModelStatus
-    if status in (states.kInfeasible, states.kUnboundedOrInfeasible):
+    if highs.is_impossible(solver):
         return None, math.inf
-    bound = base + max(solver.getInfo().mip_dual_bound, 0.0) * scale / SCALE
-    if not math.isfinite(solver.getInfo().objective_function_value):
-        return None, bound
-    values = np.array(solver.getSolution().col_value)
+    bound = base + max(highs.bound_of(solver), 0.0) * scale / SCALE
+    values = highs.values_of(solver) if highs.has_solution(solver) else ()
     choice = [int(values[place].argmax()) for place in places] if len(values) else None
     if choice is None or not math.isfinite(evaluate(network, choice)):
         return None, bound
@@ -254,12 +201,19 @@ def _mixed(network: Network, rows: Limits, best: list[int], other: Sequence[int]
 
 def _parts(network: Network, best: Sequence[int], other: Sequence[int]) -> tuple[np.ndarray, int]:
     """The connected part of the variables in which two choices differ, -1 where they do not; and how many parts."""
-    size, differs = len(network.sizes), np.array(best) != np.array(other)
-    pairs = [scope[:2] for scope in network.scopes if len(scope) == 2 and differs[list(scope)].all()]
-    ends = np.array(pairs, int).reshape(-1, 2)
-    graph = csr_matrix((np.ones(len(ends)), (ends[:, 0], ends[:, 1])), shape=(size, size))
-    _, label = connected_components(graph, directed=False)
-    numbers, part = np.unique(label[differs], return_inverse=True)
-    result = np.full(size, -1)
-    result[differs] = part
+    differs = np.flatnonzero(np.array(best) != np.array(other)).tolist()
+    first = {v: v for v in differs}  # of each variable, one of its part, by way of others the smallest
+
+    def smallest(v: int) -> int:
+        while first[v] != v:
+            first[v] = v = first[first[v]]
+        return v
+
+    for scope in network.scopes:
+        if len(scope) == 2 and scope[0] in first and scope[1] in first:
+            one, two = sorted((smallest(scope[0]), smallest(scope[1])))
+            first[two] = one
+    numbers: dict[int, int] = {}
+    result = np.full(len(network.sizes), -1)
+    result[differs] = [numbers.setdefault(smallest(v), len(numbers)) for v in differs]
     return result, len(numbers)

@@ -16,9 +16,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
-from scipy.optimize import linprog
 
 from swplan.solver.elimination import Network, Order, evaluate, minimise
+from swplan.solver.highs import Program, solved, values_of
 from swplan.solver.integer import Limits, fits, used
 
 EVALUATIONS = 80
@@ -91,7 +91,10 @@ def highest(points: Sequence[np.ndarray]) -> tuple[np.ndarray, float]:
     scale = float(np.ptp(table[:, 0])) or abs(float(table[0, 0])) or 1.0
     lines = np.hstack([-table[:, 1:], np.ones((len(table), 1))])
     heights = (table[:, 0] - table[0, 0]) / scale
-    aim = np.append(np.zeros(table.shape[1] - 1), -1.0)
-    box = [(0.0, BOX)] * (table.shape[1] - 1) + [(None, None)]
-    found = linprog(aim, A_ub=lines, b_ub=heights, bounds=box).x
+    program = Program()
+    columns = program.add_columns(np.append(np.zeros(table.shape[1] - 1), -1.0))
+    for values, height in zip(lines, heights, strict=True):
+        program.add_row(columns, values, -math.inf, height)
+    box = [(0.0, BOX)] * (table.shape[1] - 1) + [(-math.inf, math.inf)]
+    found = values_of(solved(program, within=box))
     return found[:-1] * scale, float(found[-1] * scale + table[0, 0])
