@@ -69,8 +69,9 @@ def plan(
       cluster: the target: a spec, a `Cluster`, or the devices at hand if absent.
       baseline: "data_parallel", "fully_sharded" or "tensor_parallel" takes the best plan of that kind instead.
       precision: "fp32" (as written), "bf16", "fp16", or "auto": by price, for each class and layer. Or by class of
-        products ("attention", "dense", "expert") or pattern of layers, as in {"*/head": "fp32", "dense": "bf16"}: the
-        first that fits counts, and prices decide about the rest. Layers have the names of modules and named scopes.
+        products ("attention", "dense", "expert") or pattern of layers, or both, as in {"*/head": "fp32",
+        "dense in */mlp": "bf16"}: the first that fits counts, and prices decide about the rest. Layers have the names
+        of modules and named scopes.
       max_axes: how many mesh axes to consider at most.
       time_limit: seconds after which the best plan so far is taken, with its gap, or else the first that is found.
       donate: whether the state is given up for its update; found out if absent.
@@ -158,6 +159,11 @@ class AutoStep:
         self._steps: dict[Any, PlannedStep] = {}
         self._fast: Callable | None = None
 
+    @property
+    def donate(self) -> bool | None:
+        """Whether the state is given up for its update; None: that is found out."""
+        return self._options.get("donate")
+
     def __get__(self, owner: Any, kind: type | None = None) -> Any:
         """A decorated method is bound to its object, as a function would be."""
         return self if owner is None else functools.partial(self, owner)
@@ -183,7 +189,7 @@ class AutoStep:
 
     def _make(self, args: tuple, kwargs: dict) -> PlannedStep:
         made = self._given if self._given is not None else self.plan(*args, **kwargs)
-        return planned_step(made, prepare(self.undecorated, args, kwargs, self._statics, self._options.get("donate")))
+        return planned_step(made, prepare(self.undecorated, args, kwargs, self._statics, self.donate))
 
     def plan(self, *args: Any, **kwargs: Any) -> Plan:
         """The plan for these arguments (arrays or ShapeDtypeStructs); nothing is allocated."""
@@ -206,7 +212,7 @@ class AutoStep:
           PlanMismatchError: the arguments have another structure, or no mesh of this many devices can hold the
             decisions.
         """
-        prepared = prepare(self.undecorated, args, kwargs, self._statics, self._options.get("donate"))
+        prepared = prepare(self.undecorated, args, kwargs, self._statics, self.donate)
         return rehearsed(plan, prepared, devices)(*self._statics.split(self.undecorated, args, kwargs)[:2])
 
 
@@ -214,13 +220,15 @@ def verify(
     plan: Plan,
     step: Callable,
     *args: Any,
+    donate: bool | None = None,
     static_argnums: int | Sequence[int] = (),
     static_argnames: str | Sequence[str] = (),
     **kwargs: Any,
 ) -> Conformance:
     """Compiles a step as planned and compares what XLA made of it with the plan.
 
-    Memory is compared as predicted for the devices at hand, also where the plan is for another target.
+    Memory is compared as predicted for the devices at hand, also where the plan is for another target. `donate` is as
+    for `plan`, and that of a step that `auto` made if absent.
 
     Returns:
       a Conformance: truthy when every collective agrees; `.differences`, `.memory_ratio`, `.flops_ratio`.
@@ -229,7 +237,8 @@ def verify(
       PlanMismatchError: the plan is for another step or for more devices than there are.
     """
     statics = _statics(static_argnums, static_argnames)
-    return check(plan, prepare(getattr(step, "undecorated", step), args, kwargs, statics))
+    asked = step.donate if donate is None and isinstance(step, AutoStep) else donate
+    return check(plan, prepare(getattr(step, "undecorated", step), args, kwargs, statics, asked))
 
 
 def _statics(argnums: int | Sequence[int], argnames: str | Sequence[str]) -> Statics:

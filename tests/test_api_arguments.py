@@ -175,3 +175,14 @@ def test_parameters_and_state_of_the_optimizer_may_be_arguments_of_their_own():
     found = swplan.auto(step, cluster="host:devices=8", precision="fp32")(*map(jnp.copy, arguments))
     for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(wanted), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5)
+
+
+@pytest.mark.parametrize("donate", [True, False])
+def test_a_plan_is_verified_with_the_donation_that_it_was_made_with(donate):
+    def update(state, x):
+        return state - 0.1 * (x.T @ x), jnp.sum(x)
+
+    args = jnp.ones((8, 8)), jnp.ones((16, 8))
+    made = swplan.plan(update, *args, donate=donate)
+    assert swplan.verify(made, update, *args, donate=donate)
+    assert swplan.verify(made, swplan.auto(update, plan=made, donate=donate), *args)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from swplan.ir.graph import Graph, Op, Region
+from swplan.ir.graph import Graph, Op, Region, walk
 
 BACKWARD = "backward"
 Windows = dict[int, set[bool]]
@@ -57,17 +57,19 @@ def is_made_again(op: Op, graph: Graph) -> bool:
 def read_again(graph: Graph) -> Again:
     """The arrays that ops of a later pass read which were there before, and that other ops read too.
 
-    An array that some loop around it reads in both passes on every trip is not among them: it is held all the time.
+    An array that some loop around it reads in both passes on every trip is not among them: it is held all the time. Nor
+    is one that every device makes for itself.
     """
     inner: set[int] = set()
     remade: set[int] = set()
     _inside(graph, graph.top, False, inner, remade)
+    everywhere = {op.results[0] for op, _ in walk(graph.top) if is_made_again(op, graph)}
     work = _Counting(known=Again({}, frozenset(inner), frozenset(remade)), others=set(graph.top.outputs))
     work.count(graph.top)
     for op in graph.top.ops:
         if op.regions:
             work.passes(op)
-    chosen = work.counts.keys() & work.others - work.made - work.mixed
+    chosen = work.counts.keys() & work.others - work.made - work.mixed - everywhere
     counts = {value: work.counts[value] for value in sorted(chosen) if graph.avals[value].shape}
     return Again(counts, work.known.inner, work.known.remade)
 

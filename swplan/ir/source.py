@@ -46,22 +46,26 @@ def layer_of(eqn: Any, outer: str) -> str:
 
 @lru_cache(maxsize=65536)
 def _path(outer: str, name_stack: str) -> str:
-    parts: list[str] = []
+    parts = outer.split("/") if outer else []
     for part in name_stack.split("/"):
-        if _DERIVED.match(part):  # from here on it is told once more, by what was differentiated
-            parts.clear()
+        if part == _AGAIN and parts and parts[-1] == "checkpoint":
+            parts.pop()
         parts.append(_TRANSFORM.sub("", part).strip("()"))
-    return "/".join([*([outer] if outer else []), *filter(_is_module, parts)])
+    return "/".join(_once([part for part in parts if part not in ("", _AGAIN) and not _EINSUM.fullmatch(part)]))
 
 
-_DERIVED = re.compile(r"(jvp|transpose)\(")
+def _once(parts: list[str]) -> list[str]:
+    """Without what comes twice in a row: JAX tells where a differentiated function is, and then once more."""
+    for size in range(len(parts) // 2, 0, -1):
+        for first in range(len(parts) - 2 * size + 1):
+            if parts[first : first + size] == parts[first + size : first + 2 * size]:
+                return _once(parts[:first] + parts[first + size :])
+    return parts
+
+
+_AGAIN = "rematted_computation"
 _TRANSFORM = re.compile(r"\b(jvp|transpose|vmap|jit|pjit|shard_map|custom_jvp|custom_vjp)\(")
-_OTHER_SCOPES = {"checkpoint", "rematted_computation", "while", "cond", "body", "scan", "closed_call"}
-
-
-def _is_module(part: str) -> bool:
-    """Whether a scope is none of JAX's own: those of equations of `jnp.einsum` are the equations."""
-    return part != "" and part not in _OTHER_SCOPES and "->" not in part
+_EINSUM = re.compile(r"[A-Za-z.]*(,[A-Za-z.]*)*(->[A-Za-z.]*)|[A-Za-z.]*(,[A-Za-z.]*)+")
 
 
 def stage_of(eqn: Any, follows_gradient: bool) -> str:

@@ -134,7 +134,8 @@ def _memory(mesh: Mesh, effort: Effort) -> Numbers:
     points = ", ".join(f"{4 * n >> 10} KiB {rate:.3g} byte/s" for n, rate in zip(STREAM_ELEMENTS, rates, strict=True))
     what = f"bytes read and written, median of passes over arrays of {points} a device"
     rate, share = statistics.median(rates), machine_bytes() // mesh.size
-    turned = 1 / (1 / _rate([loops.turned(side) for side in TURNED_SIDES], mesh, effort) - 1 / rate)
+    both_s = 1 / _rate([loops.turned(side) for side in TURNED_SIDES], mesh, effort)
+    turned = 1 / max(both_s - 1 / rate, 1 / rate)
     copies = f"transposed copies of fp32 [n, n], n = {', '.join(map(str, TURNED_SIDES))}, without the plain ones"
     return (
         _number("memory.bytes_per_s", rate, mesh, what)

@@ -137,6 +137,7 @@ def in_turn(body: Body, start: Sequence[jax.Array], work: int) -> tuple[Body, li
 
     In a step, a device finds little in a cache that it shares with others: what it works on is large, each value is
     read a few times, and at every exchange it waits for the others. In a loop of its own it would find everything.
+    Operands of a few bytes stay there all the same.
     """
     count, size = min(COPIES, max(1, STEP_BYTES // sum(x.nbytes for x in start))), len(start)
 

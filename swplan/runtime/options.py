@@ -16,6 +16,9 @@ def policy(precision: str | Mapping[str, str]) -> str | Mapping[str, str]:
     """A precision, or precisions by class or pattern of layers."""
     asked = precision.values() if isinstance(precision, Mapping) else [precision]
     known = PRECISIONS if isinstance(precision, Mapping) else POLICIES
+    for name in precision if isinstance(precision, Mapping) else ():
+        if not isinstance(name, str):
+            raise UsageError(f"precision: {name!r} is no class or pattern of layers: give text")
     for one in asked:
         if one not in known:
             where = "" if one is precision else f" for {next(k for k, v in precision.items() if v == one)!r}"

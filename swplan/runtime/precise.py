@@ -47,12 +47,12 @@ def chosen(graph: Graph, chip: Chip, policy: str | Mapping[str, str], *, unscala
     Args:
       graph: the program as written.
       chip: whose prices decide.
-      policy: one of `passes.precision.POLICIES`; or by class or pattern of layers one of `PRECISIONS`, of which the
-        first that fits counts, and prices decide for what none fits.
+      policy: one of `passes.precision.POLICIES`; or by class, pattern of layers, or both ("dense in */mlp") one of
+        `PRECISIONS`: the first that fits counts, and prices decide for what none fits.
       unscalable: why the loss of the step cannot be scaled, which fp16 needs; "" if it can.
 
     Raises:
-      UsageError: no product has a class or layer of this name.
+      UsageError: no product has a class or layer of this name, or there is none of fp32.
     """
     if not isinstance(policy, str):
         return _asked(graph, chip, policy, unscalable)
@@ -81,6 +81,8 @@ def chosen(graph: Graph, chip: Chip, policy: str | Mapping[str, str], *, unscala
 def _asked(graph: Graph, chip: Chip, policy: Mapping[str, str], unscalable: str) -> Precision:
     """As a user asks for it, by class or pattern of layers."""
     auto, groups = chosen(graph, chip, "auto"), list(_prices(graph, chip))
+    if not groups:
+        raise UsageError("precision: the program has no products of fp32, so there is none to choose for: leave it out")
     for pattern in policy:
         if not any(_fits(pattern, group) for group in groups):
             names = sorted({name for group in groups for name in group if name})
@@ -105,10 +107,20 @@ def _usual(name: str, found: Mapping[Group, str], policy: Mapping[str, str]) -> 
 
 
 def _fits(pattern: str, group: Group) -> bool:
-    """Whether a pattern is the class of products, or fits their layer or one that this is a part of."""
+    """Whether a pattern is the class of products, or fits their layer or one that this is a part of, or says both."""
     name, layer = group
+    if pattern in CLASSES:
+        return pattern == name
+    cls, both, rest = pattern.partition(" in ")
+    if both and cls in CLASSES:
+        return cls == name and _is_within(layer, rest)
+    return _is_within(layer, pattern)
+
+
+def _is_within(layer: str, pattern: str) -> bool:
     parts = layer.split("/")
-    return pattern == name or any(fnmatchcase("/".join(parts[:end]), pattern) for end in range(1, len(parts) + 1))
+    outer = ["/".join(parts[:end]) for end in range(1, len(parts) + 1)]
+    return pattern in outer or any(fnmatchcase(one, pattern) for one in outer)
 
 
 def _differing(found: Mapping[Group, str], classes: Mapping[str, str]) -> dict[str, str]:
