@@ -45,7 +45,7 @@ class _Job:
 
 
 def calibrate(progress: Progress | None = None, *, save: bool = True, effort: Effort | None = None) -> Chip:
-    """Measures the devices at hand, all at once; takes well under a minute for eight emulated ones.
+    """Measures the devices at hand, all at once; takes about a minute for eight emulated ones.
 
     Args:
       progress: called with (done, total, text).
