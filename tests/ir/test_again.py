@@ -111,6 +111,17 @@ def looped(weights, x):
     return jax.grad(loss)(weights)
 
 
+def runs_as_planned(program, graph, weights, x):
+    """Checks the collectives and the numbers of the gradients of `looped`."""
+    mesh = device_mesh(SIZES, "a", (0,))
+    step = build(program, graph, mesh, donate=False)
+    flat = place(step, [weights, x])
+    compiled = step.run.lower(*flat).compile()
+    assert compare(program, graph, mesh, compiled).differences == ()
+    (ours,) = compiled(*flat)
+    np.testing.assert_allclose(ours, jax.jit(looped)(weights, x), rtol=1e-5, atol=1e-6)
+
+
 def test_a_loop_that_computes_its_layer_again_gathers_once_more_for_the_gradients():
     weights, x = arguments(4)
     graph = trace(looped, (jnp.stack(weights), x), {}).graph
@@ -122,13 +133,7 @@ def test_a_loop_that_computes_its_layer_again_gathers_once_more_for_the_gradient
     moves = [op for op, _ in walk_device(program.top) if isinstance(op, Move) and op.step.kind == "all_gather"]
     again = [move.again for move in moves if program.values[move.results[0]].aval.shape == (WIDTH, WIDTH)]
     assert sorted(again) == [False, False, True]
-    mesh = device_mesh(SIZES, "a", (0,))
-    step = build(program, graph, mesh, donate=False)
-    flat = place(step, [jnp.stack(weights), x])
-    compiled = step.run.lower(*flat).compile()
-    assert compare(program, graph, mesh, compiled).differences == ()
-    (ours,) = compiled(*flat)
-    np.testing.assert_allclose(ours, jax.jit(looped)(jnp.stack(weights), x), rtol=1e-5, atol=1e-6)
+    runs_as_planned(program, graph, jnp.stack(weights), x)
 
 
 def test_a_loop_of_the_backward_pass_gathers_again_what_that_of_the_forward_pass_took():
@@ -138,13 +143,7 @@ def test_a_loop_of_the_backward_pass_gathers_again_what_that_of_the_forward_pass
     choices["copy", graph.top.inputs[0]] = choices["input", graph.top.inputs[0]]
     program = partition(graph, SIZES, choices)
     assert sorted(gathers(program)) == ["backward", "forward"]
-    mesh = device_mesh(SIZES, "a", (0,))
-    step = build(program, graph, mesh, donate=False)
-    flat = place(step, [jnp.stack(weights), x])
-    compiled = step.run.lower(*flat).compile()
-    assert compare(program, graph, mesh, compiled).differences == ()
-    (ours,) = compiled(*flat)
-    np.testing.assert_allclose(ours, jax.jit(looped)(jnp.stack(weights), x), rtol=1e-5, atol=1e-6)
+    runs_as_planned(program, graph, jnp.stack(weights), x)
 
 
 def test_recomputed_values_are_activations_of_the_backward_pass():

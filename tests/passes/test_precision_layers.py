@@ -18,6 +18,12 @@ WIDTH = 16
 LAYERS = ("net/layer_0", "net/layer_1", "net/head")
 
 
+def descended(loss, params):
+    """Parameters after one step, and the loss before it."""
+    value, grads = jax.value_and_grad(loss)(params)
+    return jax.tree.map(lambda p, g: p - 0.1 * g, params, grads), value
+
+
 def step(params, x):
     """Two layers and a head, each in a scope of its own; the layers are computed again in the backward pass."""
 
@@ -34,8 +40,7 @@ def step(params, x):
             with jax.named_scope("head"):
                 return jnp.mean(jax.jit(jnp.matmul)(h, params["head"]) ** 2)
 
-    value, grads = jax.value_and_grad(loss)(params)
-    return jax.tree.map(lambda p, g: p - 0.1 * g, params, grads), value
+    return descended(loss, params)
 
 
 def scanned(params, x):
@@ -51,8 +56,7 @@ def scanned(params, x):
         with jax.named_scope("head"):
             return jnp.mean((h @ params["head"]) ** 2)
 
-    value, grads = jax.value_and_grad(loss)(params)
-    return jax.tree.map(lambda p, g: p - 0.1 * g, params, grads), value
+    return descended(loss, params)
 
 
 def arguments(stacked=False):
@@ -213,8 +217,7 @@ def remade(params, x):
         with jax.named_scope("head"):
             return jnp.mean((h @ params["head"]) ** 2)
 
-    value, grads = jax.value_and_grad(loss)(params)
-    return jax.tree.map(lambda p, g: p - 0.1 * g, params, grads), value
+    return descended(loss, params)
 
 
 def forces(params, x):
