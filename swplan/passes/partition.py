@@ -73,7 +73,7 @@ class _Partitioner:
         if value in self.pinned and home.base != copy:
             home.versions = {copy: self._move(value, home, reshard(home.base, copy), copy, reader)}
             home.base = copy
-        if reader is not None and value in self.again.reads(reader):
+        if reader is not None and value in self.again.counts and self.again.is_later(reader, value):
             return self._fetch_again(value, copy, layout, reader)
         return self._move(value, home, reshard(home.base, copy) + reshard(copy, layout), layout, reader)
 
