@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from swplan.ir.again import Again, read_again
 from swplan.ir.graph import Aval, Graph, Op, Region, reads
+from swplan.ir.joining import joined_sums
 from swplan.ir.pin import Pin
 
 Key = tuple[str, int]
@@ -40,7 +41,8 @@ class Edge:
     """A value that goes from `source` (its result `out`) to `target` (its operand `slot`), `count` times a step.
 
     `aval` is the value where it is resharded; `source_shift`, `target_shift` say how many leading dims it has beyond
-    the layouts that the two nodes choose (a scanned array has one more than its slice).
+    the layouts that the two nodes choose (a scanned array has one more than its slice). `sums` is with how many its sum
+    may be joined, itself included.
     """
 
     source: int
@@ -51,6 +53,7 @@ class Edge:
     count: int
     source_shift: int = 0
     target_shift: int = 0
+    sums: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +78,7 @@ class _Builder:
     readers: dict[int, int]
     again: Again
     pinned: dict[Key, tuple[Pin, ...]]
+    sums: dict[int, int]
     nodes: list[Node] = field(default_factory=list)
     edges: list[Edge] = field(default_factory=list)
     loops: list[tuple[int, int]] = field(default_factory=list)
@@ -104,8 +108,8 @@ class _Builder:
         source, out, shift = self.origin[value]
         if reader is not None and value in self.copied and self.again.is_later(reader, value):
             source, out, shift = self.copied[value], 0, 0
-        runs = self.scope[value]
-        self.edges.append(Edge(source, out, target, slot, self.graph.avals[value], runs, shift, target_shift))
+        aval, runs, sums = self.graph.avals[value], self.scope[value], self.sums.get(value, 1)
+        self.edges.append(Edge(source, out, target, slot, aval, runs, shift, target_shift, sums))
 
     def region(self, region: Region, count: int) -> None:
         """Adds the ops of a region that runs `count` times."""
@@ -220,7 +224,7 @@ def _pinned(graph: Graph) -> dict[Key, tuple[Pin, ...]]:
 
 def decision_graph(graph: Graph) -> DecisionGraph:
     """All decisions of a program, in program order."""
-    builder = _Builder(graph, _readers(graph), read_again(graph), _pinned(graph))
+    builder = _Builder(graph, _readers(graph), read_again(graph), _pinned(graph), joined_sums(graph))
     inputs = {}
     for value in graph.top.inputs:
         inputs[value] = builder.variable(("input", value), value, 1)

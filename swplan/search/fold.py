@@ -102,6 +102,7 @@ def _folded_edges(edges: Sequence[Edge], colours: Sequence[int]) -> tuple[tuple[
             edge.aval,
             edge.source_shift,
             edge.target_shift,
+            edge.sums,
         )
         if key in totals:
             totals[key][1] += edge.count
