@@ -72,7 +72,8 @@ def plan(
         products ("attention", "dense", "expert") or pattern of layers, or both, as in {"*/head": "fp32",
         "dense in */mlp": "bf16"}: the first that fits counts, and prices decide about the rest. Layers have the names
         of modules and named scopes.
-      max_axes: how many mesh axes to consider at most.
+      max_axes: how many mesh axes to consider at most, and to look at meshes of so many in any case. If absent, meshes
+        of three are looked at where none of two fits or comes near the bound, and none of four, which take minutes.
       time_limit: seconds after which the best plan so far is taken, with its gap, or else the first that is found.
       donate: whether the state is given up for its update; found out if absent.
       progress: called with (done, total, text) while searching.

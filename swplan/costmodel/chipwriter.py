@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from swplan.costmodel.chip import Chip, load_chip
+from swplan.costmodel.chip import PACKAGED, Chip, load_chip
 from swplan.costmodel.schema import Number, choices_text, key_units
 from swplan.errors import ChipError
 
@@ -40,12 +40,12 @@ def calibrated_chip(measurements: Mapping[str, Number | float], *, base: str = "
 
     Args:
         measurements: By dotted key; a bare number is in the key's own unit and of kind "measured".
-        base: The chip that supplies everything else.
+        base: The packaged chip that supplies everything else.
 
     Raises:
         ChipError: A key is unknown or a value makes no sense.
     """
-    chip = load_chip(base)
+    chip = load_chip(PACKAGED / f"{base}.toml")
     units = key_units(chip.tiers)
     for key in measurements:
         if key not in units:

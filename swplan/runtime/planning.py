@@ -27,7 +27,7 @@ from swplan.runtime.pinned import Hold, hold, prices, with_named
 from swplan.runtime.trace import Program
 from swplan.search.classics import CLASSICS, classic
 from swplan.search.decisions import decision_graph
-from swplan.search.exploring import Explored, Progress, explore
+from swplan.search.exploring import MOST_AXES, Explored, Progress, explore
 from swplan.search.fitting import Found
 from swplan.search.frame import domain
 from swplan.search.planner import find
@@ -80,6 +80,8 @@ def make_plan(program: Program, cluster: Cluster, *, name: str, precision: Preci
             tried=explored.tried,
             asked=wish.baseline or "plan",
             forced=wish.micro_batches is not None or wish.recompute != "auto",
+            pins=held.of if held is not None else lambda prepared: None,
+            max_axes=wish.max_axes,
         ).error()
     classics = [] if wish.baseline else [beside(prepared, kind, explored.found.best.cost_s) for kind in CLASSICS]
     forced = wish.micro_batches is not None or wish.recompute != "auto" or (held is not None and held.is_held)
@@ -107,7 +109,7 @@ def _search(prepared: Subject, wish: Wish, held: Hold | None) -> tuple[Explored,
     explored = explore(
         prepared,
         lambda variant: variant_graph(prepared.graph, variant),
-        max_axes=wish.max_axes or default_axes(prepared.cluster),
+        max_axes=wish.max_axes or MOST_AXES,
         deadline=wish.deadline,
         progress=wish.progress,
         thorough=wish.max_axes is not None,
@@ -155,11 +157,6 @@ def planned(plan: Plan, program: Program) -> Program:
             f"apart so: {error}"
         ) from error
     return replace(program, graph=graph)
-
-
-def default_axes(cluster: Cluster) -> int:
-    """How many mesh axes are searched: two, and three on a machine of several tiers if nothing fits on two."""
-    return 3 if len(cluster.tiers) > 1 else 2
 
 
 def write_down(

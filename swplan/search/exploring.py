@@ -33,6 +33,8 @@ OPEN = 0.3
 """Gap beyond which meshes of more than two axes are looked at, unless they were asked for."""
 CLOSED = 16
 """Meshes at most of which the floors are raised in the end."""
+MOST_AXES = 3
+"""Mesh axes at most, unless more are asked for: four take minutes where ops have many dims."""
 MOST_PARTS = 256
 """Micro-batches at most."""
 RECOMPUTE = ("auto", "nothing", "everything")
