@@ -53,7 +53,8 @@ def calibrate(progress: Progress | None = None, *, save: bool = True, effort: Ef
       effort: how long to measure each program.
 
     Returns:
-      the chip `host` with every number measured; collectives only where there are two devices or more.
+      the chip `host` with every number measured but what the compiler states; collectives only where there are two
+      devices or more.
     """
     numbers: Numbers = {}
     jobs = _jobs(loops.all_devices(), effort or Effort(), numbers)
