@@ -15,10 +15,9 @@ import numpy as np
 
 from swplan.solver import elimination
 from swplan.solver.bounds import by_reduction
-from swplan.solver.elimination import Network
 from swplan.solver.exact import Found, Search, by_elimination
-from swplan.solver.integer import Limits
 from swplan.solver.large.instance import Instance
+from swplan.solver.network import Limits, Network, network_of
 from swplan.solver.problem import Problem, Solution, total
 
 RAW_NODES, RAW_WORK = 100, 10_000_000  # variables, and entries added, up to which tables are eliminated as they are
@@ -53,8 +52,8 @@ def solve(
     if isinstance(problem, Instance):
         return _solve_instance(problem, INSTANCE_LIMIT_S if time_limit_s is None else time_limit_s)
     until = math.inf if time_limit_s is None else time.monotonic() + time_limit_s
-    rows = tuple((row.usage, row.limit) for row in problem.rows if row.usage and row.limit < math.inf)
     network = _network(problem)
+    rows = _limits(problem, network)
     if any(row.limit < 0 for row in problem.rows) or _hopeless(network):
         return Solution(choice=None, cost=math.inf, bound=math.inf, method="elimination")
     search = Search(
@@ -72,10 +71,10 @@ def solve(
 def _found(network: Network, rows: Limits, search: Search) -> Found:
     """By elimination as it is, if it is small."""
     small = len(network.sizes) <= RAW_NODES
-    plan = elimination.order(network.sizes, network.scopes, table_limit=search.table_limit) if small else None
-    if plan is None or plan.left or plan.work > RAW_WORK:
+    plan = elimination.order(network, search.table_limit) if small else None
+    if plan is None or plan.work > RAW_WORK:
         return by_reduction(network, rows, search)
-    return by_elimination(network, rows, plan, search)
+    return by_elimination(network, rows, elimination.steps_of(network, plan), search)
 
 
 def _solution(problem: Problem, found: Found, upper_bound: float) -> Solution:
@@ -99,20 +98,26 @@ def _solve_instance(instance: Instance, time_limit_s: float) -> Solution:
 
 def _hopeless(network: Network) -> bool:
     """Whether some variable has no finite value."""
-    nodes = (table for table in network.tables if table.ndim == 1)
-    return any(not np.isfinite(table).any() for table in nodes)
+    return any(not np.isfinite(costs).any() for costs in network.of(network.costs))
+
+
+def _limits(problem: Problem, network: Network) -> Limits:
+    """The rows that limit anything."""
+    rows = [row for row in problem.rows if row.usage and row.limit < math.inf]
+    usage = np.zeros((len(rows), len(network.costs)))
+    for line, row in zip(usage, rows, strict=True):
+        parts = network.of(line)
+        for node, vector in row.usage.items():
+            parts[node][:] = vector
+    return Limits(usage=usage, limit=np.array([row.limit for row in rows], float))
 
 
 def _network(problem: Problem) -> Network:
-    """The problem as a sum of tables, in which strategies that alone exceed a row are forbidden."""
+    """The costs as flat arrays, in which strategies that alone exceed a row are forbidden."""
     costs = [np.array(cost, float) for cost in problem.costs]
     for row in problem.rows:
         least = math.fsum(float(np.min(vector)) for vector in row.usage.values())
         for node, vector in row.usage.items():
             excess = least - np.min(vector) + vector - row.limit
             costs[node][excess > 1e-12 * abs(row.limit)] = np.inf
-    tables = [((i,), cost) for i, cost in enumerate(costs)]
-    for i, j, matrix in problem.edges:
-        tables.append(((i,), np.diagonal(matrix)) if i == j else ((i, j), np.asarray(matrix, float)))
-    scopes = tuple(scope for scope, _ in tables)
-    return Network(sizes=tuple(map(len, costs)), scopes=scopes, tables=tuple(table for _, table in tables))
+    return network_of(costs, problem.edges)
