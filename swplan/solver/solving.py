@@ -22,7 +22,7 @@ from swplan.solver.problem import Problem, Solution, total
 
 RAW_NODES, RAW_WORK = 100, 10_000_000  # variables, and entries added, up to which tables are eliminated as they are
 
-
+HOPELESS = Solution(choice=None, cost=math.inf, bound=math.inf, method="elimination")
 INSTANCE_LIMIT_S = 60.0
 """Most time for an instance, if none is given: nothing else ends a search whose bound does not meet its choice."""
 
@@ -52,10 +52,11 @@ def solve(
     if isinstance(problem, Instance):
         return _solve_instance(problem, INSTANCE_LIMIT_S if time_limit_s is None else time_limit_s)
     until = math.inf if time_limit_s is None else time.monotonic() + time_limit_s
-    network = _network(problem)
-    rows = _limits(problem, network)
-    if any(row.limit < 0 for row in problem.rows) or _hopeless(network):
-        return Solution(choice=None, cost=math.inf, bound=math.inf, method="elimination")
+    if any(row.limit < 0 for row in problem.rows) or not all(map(len, problem.costs)):
+        return HOPELESS
+    network, rows = _stated(problem)
+    if np.isinf(_least(network, network.costs)).any():
+        return HOPELESS
     search = Search(
         table_limit=table_limit,
         until=until,
@@ -96,9 +97,20 @@ def _solve_instance(instance: Instance, time_limit_s: float) -> Solution:
     return solve_instance(instance, time_limit_s=time_limit_s)
 
 
-def _hopeless(network: Network) -> bool:
-    """Whether some variable has no finite value."""
-    return any(not np.isfinite(costs).any() for costs in network.of(network.costs))
+def _least(network: Network, numbers: np.ndarray) -> np.ndarray:
+    """The least of the numbers of each variable [..., n]."""
+    return np.minimum.reduceat(numbers, network.first[:-1], axis=-1) if len(network.sizes) else numbers
+
+
+def _stated(problem: Problem) -> tuple[Network, Limits]:
+    """The problem in flat arrays, in which strategies that alone exceed a row are forbidden."""
+    network = network_of([np.asarray(cost, float) for cost in problem.costs], problem.edges)
+    rows = _limits(problem, network)
+    lightest = _least(network, rows.usage)
+    least = np.array([math.fsum(line) for line in lightest.tolist()])
+    excess = np.repeat(least[:, None] - lightest, network.sizes, axis=1) + rows.usage - rows.limit[:, None]
+    forbidden = (excess > 1e-12 * np.abs(rows.limit)[:, None]).any(axis=0)
+    return network._replace(costs=np.where(forbidden, np.inf, network.costs)), rows
 
 
 def _limits(problem: Problem, network: Network) -> Limits:
@@ -110,14 +122,3 @@ def _limits(problem: Problem, network: Network) -> Limits:
         for node, vector in row.usage.items():
             parts[node][:] = vector
     return Limits(usage=usage, limit=np.array([row.limit for row in rows], float))
-
-
-def _network(problem: Problem) -> Network:
-    """The costs as flat arrays, in which strategies that alone exceed a row are forbidden."""
-    costs = [np.array(cost, float) for cost in problem.costs]
-    for row in problem.rows:
-        least = math.fsum(float(np.min(vector)) for vector in row.usage.values())
-        for node, vector in row.usage.items():
-            excess = least - np.min(vector) + vector - row.limit
-            costs[node][excess > 1e-12 * abs(row.limit)] = np.inf
-    return network_of(costs, problem.edges)

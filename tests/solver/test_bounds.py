@@ -45,8 +45,7 @@ def instance(kind, rows, seed):
 
 
 def reduced(problem):
-    whole = solving._network(problem)
-    return reduction.reduced(whole, solving._limits(problem, whole))
+    return reduction.reduced(*solving._stated(problem))
 
 
 def stated(small, costs=None):
@@ -99,7 +98,7 @@ def test_no_choice_costs_less_than_messages_say(kind, seed):
 @pytest.mark.parametrize("seed", range(10))
 def test_prices_keep_the_bound_below_the_minimum_within_limits(seed):
     problem = instance("floats", 2, seed)
-    whole = solving._network(Problem(costs=problem.costs, edges=problem.edges))
+    whole, _ = solving._stated(Problem(costs=problem.costs, edges=problem.edges))
     passed, rows = messages.messages_of(whole), solving._limits(problem, whole)
     for prices in ([0.1, 0.0], [0.0, 0.3], [-0.05, 0.2]):
         passed.charge(rows, np.array(prices))
