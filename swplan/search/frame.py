@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import pairwise
 
 import numpy as np
 
@@ -95,7 +96,9 @@ class Frame:
 
     def legal(self, degrees: np.ndarray) -> list[np.ndarray]:
         """For every class the positions of options that are legal where sets of axes split into so many parts."""
-        return [np.flatnonzero(part) for part in np.split(self.extents.legal(degrees), self.extents.first[1:-1])]
+        first, legal = self.extents.first, np.flatnonzero(self.extents.legal(degrees))
+        classes = zip(first.tolist(), pairwise(np.searchsorted(legal, first).tolist()), strict=False)
+        return [legal[low:high] - start for start, (low, high) in classes]
 
     def node_costs(self, pricer: Pricer) -> list[np.ndarray]:
         """Seconds of the ops of every class, for each option."""

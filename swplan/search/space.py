@@ -45,14 +45,17 @@ class Space:
     def costs(self) -> tuple[list[np.ndarray], list[tuple[int, int, np.ndarray]]]:
         """Seconds of the options of every class, and of the pairs of options along edges."""
         nodes, tables = self.frame.costs(self.pricer)
+        names: dict[bytes, int] = {}
+        name = [names.setdefault(positions.tobytes(), len(names)) for positions in self.kept]
+        known: dict[tuple[int, int, int], np.ndarray] = {}  # links share tables, and classes what they have
         edges = []
         for link, table in zip(self.frame.links, tables, strict=True):
-            rows, columns = self.kept[link.source], self.kept[link.target]
-            if table.shape != (len(rows), len(columns)):
-                table = table[rows[:, None], columns]
-            if table.any():
-                edges.append((link.source, link.target, table))
-        return self.some(nodes), edges
+            key = (id(table), name[link.source], name[link.target])
+            if key not in known:
+                known[key] = table[self.kept[link.source][:, None], self.kept[link.target]]
+            edges.append((link.source, link.target, known[key]))
+        zero = {id(table) for table in known.values() if not table.any()}
+        return self.some(nodes), [edge for edge in edges if id(edge[2]) not in zero]
 
     def some(self, numbers: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Of numbers for all options of the frame, those of this mesh."""

@@ -14,14 +14,13 @@ from dataclasses import replace
 
 import numpy as np
 
-from swplan.solver import elimination, integer, reduction
-from swplan.solver.elimination import Network
+from swplan.solver import elimination, reduction
 from swplan.solver.exact import Found, Search, better, by_elimination, rest
 from swplan.solver.guesses import Best, by_messages
-from swplan.solver.integer import Limits
 from swplan.solver.messages import Messages
-from swplan.solver.prices import priced, unit
-from swplan.solver.values import full, restricted
+from swplan.solver.network import Limits, Network, evaluate, fits, restrict
+from swplan.solver.prices import free, priced
+from swplan.solver.values import full
 
 CHEAP_WORK = 100_000_000  # entries added: about a quarter of a second
 SHRUNK = 0.8  # share of the values of which the search starts anew
@@ -33,12 +32,12 @@ def by_reduction(network: Network, rows: Limits, search: Search) -> Found:
     small = reduction.reduced(network, rows)
     if small is None:
         return Found(None, math.inf, "elimination")
-    plan = elimination.order(small.network.sizes, small.network.scopes, table_limit=search.table_limit)
-    if plan.left or plan.work > CHEAP_WORK:
+    plan = elimination.order(small.network, search.table_limit)
+    if plan is None or plan.work > CHEAP_WORK:
         search = replace(search, prices=tuple(search.prices[row] for row in small.rows) if search.prices else ())
         found = _by_bounds(small.network, small.limits, search)
     else:
-        found = by_elimination(small.network, small.limits, plan, search)
+        found = by_elimination(small.network, small.limits, elimination.steps_of(small.network, plan), search)
     choice = None if found.choice is None else small.restore(found.choice)
     prices = dict(zip(small.rows, found.prices, strict=True)) if found.prices else {}
     return found._replace(choice=choice, prices=tuple(prices.get(row, 0.0) for row in range(len(rows))))
@@ -46,8 +45,8 @@ def by_reduction(network: Network, rows: Limits, search: Search) -> Found:
 
 def _by_bounds(network: Network, rows: Limits, search: Search) -> Found:
     """The best of the values near the bound; if that is no proof, the best of all that are not too far from it."""
-    best = None if search.prices else _guessed(network, (), search)
-    if best is None or (rows and best.choice is not None and not integer.fits(rows, best.choice)):
+    best = None if search.prices else _guessed(network, rows.only([]), search)
+    if best is None or (best.choice is not None and not fits(network, rows, best.choice)):
         best = _guessed(network, rows, search)
     top = min(best.cost, search.ceiling)
     found = Found(best.choice, best.bound, "bounds", tuple(best.prices.tolist()))  # no prices, if rows did not bind
@@ -69,30 +68,30 @@ def _remaining(network: Network, rows: Limits, messages: Messages, search: Searc
     if not all(len(values) for values in kept):
         return Found(None, search.ceiling, "bounds")
     parts = [kept]
-    less = sum(map(len, kept)) < SHRUNK * sum(network.sizes)
+    less = sum(map(len, kept)) < SHRUNK * len(network.costs)
     if search.prices and not less:
-        parts = _halves(rows, messages, kept, search)
+        parts = _halves(network, rows, messages, kept, search)
     finish = by_reduction if less or len(parts) > 1 else rest
     best, least, method = None, math.inf, "bounds"
     for part in parts:
         if search.ceiling < math.inf and time.monotonic() > search.until:
             return Found(best, -math.inf, method)
-        choice, bound, method, _ = finish(elimination.restrict(network, part), restricted(rows, part), search)
+        choice, bound, method, _ = finish(*restrict(network, rows, part), search)
         best, least = better(network, best, full(choice, part)), min(least, bound)
-        cost = math.inf if best is None else elimination.evaluate(network, best)
+        cost = math.inf if best is None else evaluate(network, best)
         search = replace(search, ceiling=min(search.ceiling, cost))
     return Found(best, least, method)
 
 
-def _halves(rows: Limits, messages: Messages, kept: Sequence[np.ndarray], search: Search) -> list[list[np.ndarray]]:
+def _halves(
+    network: Network, rows: Limits, messages: Messages, kept: Sequence[np.ndarray], search: Search
+) -> list[list[np.ndarray]]:
     """The values kept in two parts: by the usage of the variable whose good values differ most in it, at its price."""
-    charged: dict[int, np.ndarray] = {}
-    for (usage, limit), price in zip(rows, search.prices, strict=True):
-        for v, vector in usage.items():
-            charged[v] = charged.get(v, 0.0) + (price + 1e-9 * abs(search.ceiling) / unit(limit)) * vector
+    worth = np.array(search.prices) + 1e-9 * abs(search.ceiling) / rows.units
+    charged = network.of(worth @ rows.usage)
     good = messages.within(messages.bound + NEAR * (search.ceiling - messages.bound))
-    spread = {v: (float(np.ptp(x[good[v]])), float(np.ptp(x[kept[v]])), -v) for v, x in charged.items()}
-    v = max(spread, key=spread.__getitem__)
+    spread = [(float(np.ptp(x[good[v]])), float(np.ptp(x[kept[v]])), -v) for v, x in enumerate(charged)]
+    v = -max(spread)[2]
     if spread[v][1] == 0.0:
         return [list(kept)]
     near = charged[v][good[v] if spread[v][0] else kept[v]]
@@ -103,11 +102,15 @@ def _halves(rows: Limits, messages: Messages, kept: Sequence[np.ndarray], search
 def _lightest(network: Network, rows: Limits, search: Search) -> list[list[int]] | None:
     """Choices that use least of each row and of all together; None if some row is out of reach."""
     found = []
-    for some in [*((row,) for row in rows), rows] if len(rows) > 1 else [rows] * len(rows):
-        free = priced(network, some, [1.0] * len(some), free=True)
-        choice, bound, *_ = by_reduction(free, (), Search(table_limit=search.table_limit, until=search.until))
-        least = bound if choice is None else min(bound, elimination.evaluate(free, choice))
-        if least > sum(limit / unit(limit) for _, limit in some) + 1e-9:
+    single = [rows.only([row]) for row in range(len(rows))]
+    weightless = free(network)
+    for some in [*single, rows] if len(rows) > 1 else single:
+        weighed = priced(weightless, some, [1.0] * len(some))
+        choice, bound, *_ = by_reduction(
+            weighed, rows.only([]), Search(table_limit=search.table_limit, until=search.until)
+        )
+        least = bound if choice is None else min(bound, evaluate(weighed, choice))
+        if least > (some.limit / some.units).sum() + 1e-9:
             return None
         found += [] if choice is None else [choice]
     return found

@@ -12,13 +12,13 @@ from typing import NamedTuple
 import numpy as np
 
 from swplan.solver import elimination, integer, reduction
-from swplan.solver.elimination import Network, Order
-from swplan.solver.integer import Limits
-from swplan.solver.prices import best_prices, charge, dearer, priced, unit
-from swplan.solver.values import full, restricted
+from swplan.solver.incumbents import incumbent
+from swplan.solver.layout import Steps
+from swplan.solver.network import Limits, Network, evaluate, fits, restrict
+from swplan.solver.prices import best_prices, charge, dearer, free, priced
+from swplan.solver.values import full
 
 LATE_WORK = 500_000_000  # entries added: what is less than the integer program takes
-MARGINAL_ENTRIES = 20_000_000  # the largest sum that marginals may hold at once: 160 MB
 ENOUGH = 1e-6  # relative gap at which prices suffice
 
 
@@ -55,33 +55,35 @@ class Search:
         return _proven(min(cost, self.ceiling), bound, rows, self.enough)
 
 
-def by_elimination(network: Network, rows: Limits, plan: Order, search: Search) -> Found:
+def by_elimination(network: Network, rows: Limits, steps: Steps, search: Search) -> Found:
     """Exact if the rows do not bind; else by prices, and the program over what their bound leaves open."""
-    best, bound, prices, _ = lagrangian(network, rows, plan, search.until)
-    cost = math.inf if best is None else elimination.evaluate(network, best)
-    charged = tuple(float(price) / unit(limit) for price, (_, limit) in zip(prices, rows, strict=True))
+    best, bound, prices, _ = lagrangian(network, rows, steps, search.until)
+    cost = math.inf if best is None else evaluate(network, best)
+    charged = tuple((prices / rows.units).tolist())
     if search.is_content(best, cost, bound, rows):
         return Found(best, bound, "lagrangian" if prices.any() else "elimination", charged)
-    kept = _open(priced(network, rows, prices), plan, cost + charge(rows, prices))
-    left = replace(search, table_limit=0, ceiling=cost)
-    left = rest(elimination.restrict(network, kept), restricted(rows, kept), left)
+    kept = _open(priced(network, rows, prices), steps, cost + charge(rows, prices))
+    left = rest(*restrict(network, rows, kept), replace(search, table_limit=0, ceiling=cost))
     return Found(better(network, best, full(left.choice, kept)), max(bound, left.bound), left.method, charged)
 
 
 def lagrangian(
-    network: Network, rows: Limits, plan: Order, until: float
+    network: Network, rows: Limits, steps: Steps, until: float
 ) -> tuple[list[int] | None, float, np.ndarray, list[list[int]]]:
     """A choice, a bound, the prices of rows that give it, and all choices met on the way."""
-    free = np.zeros(len(rows))
-    first, _ = elimination.minimise(network, plan)
-    if first is None or integer.fits(rows, first):
-        return first, math.inf, free, [] if first is None else [first]
-    lightest = [elimination.minimise(priced(network, [row], [1.0], free=True), plan)[0] for row in rows]
-    if not all(integer.fits([row], choice) for row, choice in zip(rows, lightest, strict=True)):
-        return None, math.inf, free, [first, *lightest]
-    met, bound, prices = best_prices(network, rows, plan, [first, *lightest], until)
-    choices = [*met, *(dearer(network, rows, plan, prices) if len(rows) > 1 else [])]
-    return integer.incumbent(network, rows, choices), bound, prices, met
+    none = np.zeros(len(rows))
+    first, _ = elimination.minimise(network, steps)
+    if first is None or fits(network, rows, first):
+        return first, math.inf, none, [] if first is None else [first]
+    lightest, weightless = [], free(network)
+    for row in range(len(rows)):
+        only = rows.only([row])
+        lightest.append(elimination.minimise(priced(weightless, only, [1.0]), steps)[0])
+        if not fits(network, only, lightest[-1]):
+            return None, math.inf, none, [first, *lightest]
+    met, bound, prices = best_prices(network, rows, steps, [first, *lightest], until)
+    choices = [*met, *(dearer(network, rows, steps, prices) if len(rows) > 1 else [])]
+    return incumbent(network, rows, choices), bound, prices, met
 
 
 def rest(network: Network, rows: Limits, search: Search) -> Found:
@@ -89,30 +91,29 @@ def rest(network: Network, rows: Limits, search: Search) -> Found:
     small = reduction.reduced(network, rows)
     if small is None:
         return Found(None, math.inf, "elimination")
-    plan = elimination.order(small.network.sizes, small.network.scopes, table_limit=search.table_limit)
-    if not plan.left and plan.work <= LATE_WORK:
-        choice, _ = elimination.minimise(small.network, plan)
-        if choice is None or integer.fits(small.limits, choice):
+    plan = elimination.order(small.network, search.table_limit)
+    if plan is not None and plan.work <= LATE_WORK:
+        choice, _ = elimination.minimise(small.network, elimination.steps_of(small.network, plan))
+        if choice is None or fits(small.network, small.limits, choice):
             return Found(None if choice is None else small.restore(choice), math.inf, "elimination")
-    start = integer.incumbent(small.network, small.limits, [[0] * len(small.nodes)])
-    ceiling = min(search.ceiling, math.inf if start is None else elimination.evaluate(small.network, start))
+    start = incumbent(small.network, small.limits, [[0] * len(small.nodes)])
+    ceiling = min(search.ceiling, math.inf if start is None else evaluate(small.network, start))
     choice, bound = integer.program(small.network, small.limits, ceiling=ceiling, until=search.until)
     choice = better(small.network, start, choice)
     return Found(None if choice is None else small.restore(choice), bound, "integer program")
 
 
-def _open(network: Network, plan: Order, ceiling: float) -> list[np.ndarray]:
+def _open(network: Network, steps: Steps, ceiling: float) -> list[np.ndarray]:
     """The values with which a network can stay at or below `ceiling`: no other is in a better choice."""
-    largest = max((math.prod(step.shape) * network.sizes[step.variable] for step in plan.steps), default=0)
-    if not math.isfinite(ceiling) or largest > MARGINAL_ENTRIES:
+    if not math.isfinite(ceiling):
         return [np.arange(size) for size in network.sizes]
     margin = ceiling + 1e-9 * abs(ceiling)
-    return [np.flatnonzero(least <= margin) for least in elimination.marginals(network, plan)]
+    return [np.flatnonzero(least <= margin) for least in elimination.marginals(network, steps)]
 
 
 def _proven(cost: float, bound: float, rows: Limits, enough: float = 0.0) -> bool:
     """Whether a bound is so near a cost that nothing need be done; prices cannot close the gap wholly."""
-    return bound >= cost or bound >= cost - max(ENOUGH, enough) * abs(cost) * bool(rows)
+    return bound >= cost or bound >= cost - max(ENOUGH, enough) * abs(cost) * (len(rows) > 0)
 
 
 def better(network: Network, *choices: list[int] | None) -> list[int] | None:
@@ -120,4 +121,4 @@ def better(network: Network, *choices: list[int] | None) -> list[int] | None:
     found = [choice for choice in choices if choice is not None]
     if len(found) < 2:
         return found[0] if found else None
-    return min(found, key=lambda choice: elimination.evaluate(network, choice), default=None)
+    return min(found, key=lambda choice: evaluate(network, choice), default=None)

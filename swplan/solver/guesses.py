@@ -14,13 +14,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from swplan.solver import elimination, integer, reduction
-from swplan.solver.elimination import Network
+from swplan.solver import elimination, reduction
 from swplan.solver.exact import Search, better, by_elimination, lagrangian
-from swplan.solver.integer import Limits
+from swplan.solver.incumbents import incumbent
 from swplan.solver.messages import Messages, messages_of
-from swplan.solver.prices import highest, line, unit
-from swplan.solver.values import full, joined, restricted
+from swplan.solver.network import Limits, Network, evaluate, restrict
+from swplan.solver.prices import highest, line
+from swplan.solver.values import full, joined
 
 SMALL_WORK, SMALL_TABLE = 20_000_000, 1_000_000  # entries added, and of a table: what one guess may take
 VALUES = 2.0  # for each variable, in the first guess
@@ -37,29 +37,29 @@ def by_messages(network: Network, rows: Limits, search: Search, anchors: list[li
     `anchors` use least of rows; None if some row is out of reach. The margin is where there are few values for each
     variable, more after every success and fewer after a failure.
     """
-    prices = np.array(search.prices) if rows and search.prices else np.zeros(len(rows))
+    prices = np.array(search.prices) if len(rows) and search.prices else np.zeros(len(rows))
     best, values, before = Best(messages=messages_of(network), rows=rows, prices=prices), VALUES, -math.inf
     best.messages.charge(rows, prices)
     if anchors is None:
         best.bound = math.inf
         return best
-    best.improve(network, integer.incumbent(network, rows, anchors), -math.inf)
+    best.improve(network, incumbent(network, rows, anchors), -math.inf)
     for _ in range(GUESSES):
         best.ascend(search.ceiling)
         low, top = best.messages.bound, min(best.cost, search.ceiling)
         if low >= top:
             best.bound = top
             break
-        reach = min(low + _margin(best.messages.above, values), top)
+        reach = min(low + _margin(best.messages.above, len(network.sizes), values), top)
         kept = joined(best.messages.within(reach), [*anchors, best.choice])
-        found = _small(elimination.restrict(network, kept), restricted(rows, kept), reach >= top, search)
+        found = _small(*restrict(network, rows, kept), reach >= top, search)
         best.bound = max(best.bound, min(low, top))
         gain, before, values = low - before, low, values * (0.7 if found is None else 1.5)
         anchors = _after(best, anchors, found, kept, reach, network)
         top = min(best.cost, search.ceiling)
         if search.is_content(best.choice, best.cost, best.bound, rows) or time.monotonic() > search.until:
             break
-        if found is not None and _stalled(found[1] - low if rows else gain, top - low, low):
+        if found is not None and _stalled(found[1] - low if len(rows) else gain, top - low, low):
             break
         best.reprice([] if found is None else found[2])
     best.settle()
@@ -85,15 +85,16 @@ class Best:
     def improve(self, network: Network, choice: list[int] | None, bound: float) -> None:
         """Takes in a choice, if it is better, and a bound, if it is."""
         self.choice = better(network, self.choice, choice)
-        self.cost = math.inf if self.choice is None else elimination.evaluate(network, self.choice)
+        self.cost = math.inf if self.choice is None else evaluate(network, self.choice)
         self.bound = min(max(self.bound, bound), self.cost)
 
     def ascend(self, ceiling: float) -> None:
         """Passes messages on while they close the gap to the best choice known: they cost less than a guess."""
+        top = min(self.cost, ceiling)
         for _ in range(PATIENCE):
             before = self.messages.bound
-            self.messages.ascend(ROUNDS)
-            gap = min(self.cost, ceiling) - self.messages.bound
+            self.messages.ascend(ROUNDS, top)
+            gap = top - self.messages.bound
             if not self.messages.bound - before > STALLED * gap or gap == math.inf:
                 break
         if self.messages.bound > self.peak[0]:
@@ -103,7 +104,7 @@ class Best:
         """Puts the prices that are best by the lines of all choices met into the messages."""
         self.lines += met
         if self.lines:
-            self._charge(highest(self.lines)[0] / _units(self.rows))
+            self._charge(highest(self.lines)[0] / self.rows.units)
 
     def settle(self) -> None:
         """Goes back to the prices at which messages alone bound the most."""
@@ -114,10 +115,6 @@ class Best:
             self.messages.charge(self.rows, prices - self.prices)
             self.messages.ascend(ROUNDS)
             self.prices = prices
-
-
-def _units(rows: Limits) -> np.ndarray:
-    return np.array([unit(limit) for _, limit in rows])
 
 
 def _after(
@@ -142,17 +139,17 @@ def _small(
     small = reduction.reduced(network, rows)
     if small is None:
         return None, math.inf, []
-    plan = elimination.order(small.network.sizes, small.network.scopes, table_limit=SMALL_TABLE)
-    if plan.left or plan.work > SMALL_WORK / (1 + 4 * len(small.limits)):
+    plan = elimination.order(small.network, SMALL_TABLE)
+    if plan is None or plan.work > SMALL_WORK / (1 + 4 * len(small.limits)):
         return None
-    choice, bound, _, met = lagrangian(small.network, small.limits, plan, search.until)
+    steps = elimination.steps_of(small.network, plan)
+    choice, bound, _, met = lagrangian(small.network, small.limits, steps, search.until)
     if exact:
-        choice, bound, *_ = by_elimination(small.network, small.limits, plan, search)
-    lines = [line(network, rows, small.restore(one)) for one in met] if rows else []
+        choice, bound, *_ = by_elimination(small.network, small.limits, steps, search)
+    lines = [line(network, rows, small.restore(one)) for one in met] if len(rows) else []
     return None if choice is None else small.restore(choice), bound, lines
 
 
-def _margin(above: Sequence[np.ndarray], values: float) -> float:
+def _margin(above: np.ndarray, variables: int, values: float) -> float:
     """Up to where there are so many values for a variable."""
-    everything = np.sort(np.concatenate(above))
-    return float(everything[min(int(values * len(above)), len(everything) - 1)])
+    return float(np.sort(above)[min(int(values * variables), len(above) - 1)])

@@ -13,48 +13,47 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 
-from swplan.solver.elimination import Network, Order, evaluate, minimise
+from swplan.solver.elimination import minimise
 from swplan.solver.highs import Program, solved, values_of
-from swplan.solver.integer import Limits, fits, used
+from swplan.solver.layout import Steps
+from swplan.solver.network import Limits, Network, evaluate, fits, used
 
 EVALUATIONS = 80
 BISECTIONS = 10
 BOX = 1e4  # the highest price, in units of the range of costs met
 
 
-def priced(network: Network, rows: Limits, prices: Sequence[float], free: bool = False) -> Network:
-    """The network with usage at `prices[r]` seconds for a whole limit; `free`: with no other cost."""
-    tables = [np.where(np.isfinite(table), 0.0, np.inf) for table in network.tables] if free else list(network.tables)
-    slot = {scope[0]: position for position, scope in enumerate(network.scopes) if len(scope) == 1}
-    for (usage, limit), price in zip(rows, prices, strict=True):
-        for v, vector in usage.items():
-            tables[slot[v]] = tables[slot[v]] + price / unit(limit) * vector
-    return replace(network, tables=tuple(tables))
+def priced(network: Network, rows: Limits, prices: Sequence[float]) -> Network:
+    """The network with usage at `prices[r]` seconds for a whole limit."""
+    costs = network.costs
+    for usage, unit, price in zip(rows.usage, rows.units, prices, strict=True):
+        costs = costs + price / unit * usage
+    return network._replace(costs=costs)
 
 
-def unit(limit: float) -> float:
-    """What one is in the units of a row."""
-    return abs(limit) or 1.0
+def free(network: Network) -> Network:
+    """The network with no other costs than infinite ones."""
+    costs, tables = (np.where(np.isfinite(some), 0.0, np.inf) for some in (network.costs, network.tables))
+    return network._replace(costs=costs, tables=tables, base=0.0)
 
 
 def charge(rows: Limits, prices: Sequence[float]) -> float:
     """What a choice pays in a priced network that uses every limit in full."""
-    return sum(float(price) * limit / unit(limit) for (_, limit), price in zip(rows, prices, strict=True))
+    return sum((np.asarray(prices) * rows.limit / rows.units).tolist())
 
 
 def best_prices(
-    network: Network, rows: Limits, plan: Order, choices: Sequence[list[int]], until: float
+    network: Network, rows: Limits, steps: Steps, choices: Sequence[list[int]], until: float
 ) -> tuple[list[list[int]], float, np.ndarray]:
     """All choices met, the best bound, its prices: Kelley's method on the concave dual, each step by elimination."""
     met, bound, best = list(choices), -math.inf, np.zeros(len(rows))
     points = [line(network, rows, choice) for choice in met]
     for _ in range(EVALUATIONS):
         prices, ceiling = highest(points)
-        choice, least = minimise(priced(network, rows, prices), plan)
+        choice, least = minimise(priced(network, rows, prices), steps)
         value = least - charge(rows, prices)
         if value > bound:
             bound, best = value, prices
@@ -65,13 +64,13 @@ def best_prices(
     return met, bound, best
 
 
-def dearer(network: Network, rows: Limits, plan: Order, prices: np.ndarray) -> list[list[int]]:
+def dearer(network: Network, rows: Limits, steps: Steps, prices: np.ndarray) -> list[list[int]]:
     """Best choices at a little more than the given prices: by bisection, down to where a choice just fits."""
     low, high, found = 0.0, 1.0, []
     for _ in range(BISECTIONS):
         middle = (low + high) / 2
-        choice, _ = minimise(priced(network, rows, (1 + middle) * prices), plan)
-        low, high = (low, middle) if fits(rows, choice) else (middle, high)
+        choice, _ = minimise(priced(network, rows, (1 + middle) * prices), steps)
+        low, high = (low, middle) if fits(network, rows, choice) else (middle, high)
         found.append(choice)
     return found
 
@@ -81,7 +80,7 @@ def line(network: Network, rows: Limits, choice: Sequence[int]) -> np.ndarray:
 
     At prices p of whole limits no bound is above cost + p @ excess.
     """
-    excess = [(used(usage, choice) - limit) / unit(limit) for usage, limit in rows]
+    excess = (used(network, rows, choice) - rows.limit) / rows.units
     return np.array([evaluate(network, choice), *excess])
 
 

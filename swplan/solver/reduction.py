@@ -19,12 +19,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from swplan.solver.elimination import Network, Pairs, merged
-from swplan.solver.integer import Limits
-from swplan.solver.shrink.pool import FIELDS, FREE, STEPS, WAITING, Pool, go_back
+from swplan.solver.network import Limits, Network, starts
+from swplan.solver.shrink.pool import FIELDS, FREE, STEPS, WAITING, Pool, copied, go_back
 from swplan.solver.shrink.rounds import shrink
 
 ROUNDING = 1e-15  # relative error up to which an edge is a sum of a row and a column
+OVER = 1e-12  # share of a limit that sums of usage may differ by
 SPARE = 1  # edges that may be made before others are free
 
 
@@ -38,60 +38,52 @@ class Reduced:
     network: Network
     limits: Limits
     rows: tuple[int, ...]
-    nodes: tuple[int, ...]
+    nodes: np.ndarray
     pool: Pool
 
     def restore(self, choice: Sequence[int]) -> list[int]:
         """The choice in the original that a choice here stands for; their costs are the same."""
         full = np.zeros(len(self.pool.size), np.int64)
-        full[list(self.nodes)] = choice
+        full[self.nodes] = choice
         go_back(self.pool.log, self.pool.count[STEPS], self.pool.integers, self.pool.numbers, full)
         return full.tolist()
 
 
-def reduced(network: Network, limits: Limits = ()) -> Reduced | None:
+def reduced(network: Network, limits: Limits) -> Reduced | None:
     """The network without what can be decided now; None if no choice is finite or within the limits."""
     if 0 in network.sizes:
         return None
-    nodes, pairs, base = merged(network)
-    pool = _pool(nodes, pairs, base, limits)
+    pool = _pool(network, limits)
     while not shrink(pool, ROUNDING):
         pool = _grown(pool)
     return _finished(pool)
 
 
-def _pool(nodes: Sequence[np.ndarray], pairs: Pairs, base: float, limits: Limits) -> Pool:
-    """The problem in flat arrays."""
-    size, edges = np.array([len(cost) for cost in nodes], np.int64), len(pairs)
-    usages = [[(v, vector) for v, vector in usage.items()] for usage, _ in limits]
-    parts = [*nodes, *pairs.values(), *(vector for usage in usages for _, vector in usage)]
-    starts = np.concatenate([[0], np.cumsum([part.size for part in parts], dtype=np.int64)])
-    numbers = np.zeros(2 * int(starts[-1]) + 1)
-    numbers[: starts[-1]] = np.concatenate([part.ravel() for part in parts]) if parts else 0.0
-    usage = np.full((len(limits), len(size)), -1, np.int64)
-    where = iter(starts[len(nodes) + edges :].tolist())
-    for row, vectors in enumerate(usages):
-        for v, _ in vectors:
-            usage[row, v] = next(where)
-    ends = np.array(list(pairs), np.int64).reshape(-1, 2)
-    head, following, end = _lists(ends, len(size))
+def _pool(network: Network, limits: Limits) -> Pool:
+    """The problem in one pool, in which everything has room to grow."""
+    variables, edges, values = len(network.sizes), len(network.pairs), len(network.costs)
+    used = values + len(network.tables) + limits.usage.size
+    numbers = np.zeros(2 * used + 1)
+    np.concatenate([network.costs, network.tables, limits.usage.ravel()], out=numbers[:used])
+    head, following, end = _lists(network.pairs, variables)
+    rows = used - limits.usage.size + values * np.arange(len(limits))
     return Pool(
-        count=np.array([starts[-1], 0, 0, 0, len(size), edges], np.int64),
+        count=np.array([used, 0, 0, 0, variables, edges], np.int64),
         numbers=numbers,
-        integers=np.empty(int(size.sum()) + 1, np.int64),
-        log=np.empty((2 * len(size) + 2, FIELDS), np.int64),
-        size=size,
-        cost=starts[: len(nodes)].copy(),
-        base=np.array([base]),
+        integers=np.empty(values + 1, np.int64),
+        log=np.empty((2 * variables + 2, FIELDS), np.int64),
+        size=network.sizes.copy(),
+        cost=network.first[:-1].copy(),
+        base=np.array([network.base]),
         head=head,
         next=following,
         end=end,
-        table=np.concatenate([starts[len(nodes) : len(nodes) + edges], np.zeros(SPARE, np.int64)]),
-        usage=usage,
-        limit=np.array([limit for _, limit in limits], float),
-        queue=np.arange(len(size)),
-        waits=np.ones(len(size), bool),
-        dirty=np.ones(len(size), bool),
+        table=np.concatenate([values + network.at[:-1], np.zeros(SPARE, np.int64)]),
+        usage=rows[:, None] + network.first[:-1],
+        limit=limits.limit.copy(),
+        queue=np.arange(variables),
+        waits=np.ones(variables, bool),
+        dirty=np.ones(variables, bool),
     )
 
 
@@ -119,48 +111,30 @@ def _finished(pool: Pool) -> Reduced | None:
     """What is left as a network; None if that is infinite, has no choice, or a limit is out of reach."""
     if pool.count[WAITING] or not math.isfinite(pool.base[0]):
         return None
-    nodes = np.flatnonzero(pool.size)
-    number = np.full(len(pool.size), -1)
-    number[nodes] = np.arange(len(nodes))
-    part = lambda start, v: pool.numbers[start : start + pool.size[v]]  # noqa: E731
-    rows = np.flatnonzero(np.isfinite(pool.limit)).tolist()
-    limits = []
-    for row in rows:
-        held = np.flatnonzero((pool.usage[row] >= 0) & (pool.size > 0))
-        usage = {int(number[v]): part(pool.usage[row, v], v) for v in held}
-        if math.fsum(float(vector.min()) for vector in usage.values()) > _reach(pool.limit[row]):
+    nodes, rows = np.flatnonzero(pool.size), np.flatnonzero(np.isfinite(pool.limit))
+    sizes, (pairs, halves) = pool.size[nodes], _edges(pool)
+    first, at = starts(sizes), starts(sizes[pairs].prod(axis=1))
+    usage, costs, tables = np.zeros((len(rows), int(first[-1]))), np.empty(int(first[-1])), np.empty(int(at[-1]))
+    copied(pool, nodes, first, rows, halves, at, usage, costs, tables)
+    least = np.minimum.reduceat(usage, first[:-1], axis=1) if len(nodes) else usage
+    for used, limit in zip(least.tolist(), pool.limit[rows].tolist(), strict=True):
+        if math.fsum(used) > limit + OVER * abs(limit):
             return None
-        limits.append((usage, float(pool.limit[row])))
-    pairs = sorted(_edges(pool, number))
-    network = Network(
-        sizes=tuple(pool.size[nodes].tolist()),
-        scopes=((), *((v,) for v in range(len(nodes))), *(scope for scope, _ in pairs)),
-        tables=(pool.base[0], *(part(pool.cost[v], v) for v in nodes), *(_table(pool, half) for _, half in pairs)),
-    )
-    return Reduced(network=network, limits=tuple(limits), rows=tuple(rows), nodes=tuple(nodes.tolist()), pool=pool)
+    base = float(pool.base[0])
+    network = Network(sizes=sizes, first=first, costs=costs, pairs=pairs, at=at, tables=tables, base=base)
+    limits = Limits(usage=usage, limit=pool.limit[rows])
+    return Reduced(network=network, limits=limits, rows=tuple(rows.tolist()), nodes=nodes, pool=pool)
 
 
-def _reach(limit: float) -> float:
-    return limit + 1e-12 * abs(limit)
-
-
-def _edges(pool: Pool, number: np.ndarray) -> list[tuple[tuple[int, int], int]]:
+def _edges(pool: Pool) -> tuple[np.ndarray, np.ndarray]:
     """The edges that are left, by what is left of variables, and the half of the variable that comes first."""
     taken = np.ones(len(pool.table), bool)
     edge = int(pool.count[FREE])
     while edge >= 0:
         taken[edge] = False
         edge = int(pool.next[2 * edge])
-    edges = np.flatnonzero(taken)
-    rows, columns = number[pool.end[2 * edges + 1]], number[pool.end[2 * edges]]
-    halves = 2 * edges + (rows > columns)
-    both = zip(np.minimum(rows, columns).tolist(), np.maximum(rows, columns).tolist(), strict=True)
-    return list(zip(both, halves.tolist(), strict=True))
-
-
-def _table(pool: Pool, half: int) -> np.ndarray:
-    """The table of an edge, a row for each value of the variable of a half."""
-    rows, columns = pool.size[pool.end[half | 1]], pool.size[pool.end[half & -2]]
-    start = pool.table[half >> 1]
-    table = pool.numbers[start : start + rows * columns].reshape(rows, columns)
-    return table.T if half & 1 else table
+    edges, number = np.flatnonzero(taken), np.cumsum(pool.size > 0) - 1
+    ends = number[np.stack([pool.end[2 * edges + 1], pool.end[2 * edges]], axis=1)]
+    halves, pairs = 2 * edges + (ends[:, 0] > ends[:, 1]), np.sort(ends, axis=1)
+    order = np.lexsort(pairs.T[::-1])
+    return pairs[order], halves[order]

@@ -15,15 +15,14 @@ import numpy as np
 
 from swplan.solver import elimination
 from swplan.solver.bounds import by_reduction
-from swplan.solver.elimination import Network
 from swplan.solver.exact import Found, Search, by_elimination
-from swplan.solver.integer import Limits
 from swplan.solver.large.instance import Instance
+from swplan.solver.network import Limits, Network, network_of
 from swplan.solver.problem import Problem, Solution, total
 
 RAW_NODES, RAW_WORK = 100, 10_000_000  # variables, and entries added, up to which tables are eliminated as they are
 
-
+HOPELESS = Solution(choice=None, cost=math.inf, bound=math.inf, method="elimination")
 INSTANCE_LIMIT_S = 60.0
 """Most time for an instance, if none is given: nothing else ends a search whose bound does not meet its choice."""
 
@@ -53,10 +52,11 @@ def solve(
     if isinstance(problem, Instance):
         return _solve_instance(problem, INSTANCE_LIMIT_S if time_limit_s is None else time_limit_s)
     until = math.inf if time_limit_s is None else time.monotonic() + time_limit_s
-    rows = tuple((row.usage, row.limit) for row in problem.rows if row.usage and row.limit < math.inf)
-    network = _network(problem)
-    if any(row.limit < 0 for row in problem.rows) or _hopeless(network):
-        return Solution(choice=None, cost=math.inf, bound=math.inf, method="elimination")
+    if any(row.limit < 0 for row in problem.rows) or not all(map(len, problem.costs)):
+        return HOPELESS
+    network, rows = _stated(problem)
+    if np.isinf(_least(network, network.costs)).any():
+        return HOPELESS
     search = Search(
         table_limit=table_limit,
         until=until,
@@ -72,10 +72,10 @@ def solve(
 def _found(network: Network, rows: Limits, search: Search) -> Found:
     """By elimination as it is, if it is small."""
     small = len(network.sizes) <= RAW_NODES
-    plan = elimination.order(network.sizes, network.scopes, table_limit=search.table_limit) if small else None
-    if plan is None or plan.left or plan.work > RAW_WORK:
+    plan = elimination.order(network, search.table_limit) if small else None
+    if plan is None or plan.work > RAW_WORK:
         return by_reduction(network, rows, search)
-    return by_elimination(network, rows, plan, search)
+    return by_elimination(network, rows, elimination.steps_of(network, plan), search)
 
 
 def _solution(problem: Problem, found: Found, upper_bound: float) -> Solution:
@@ -97,22 +97,28 @@ def _solve_instance(instance: Instance, time_limit_s: float) -> Solution:
     return solve_instance(instance, time_limit_s=time_limit_s)
 
 
-def _hopeless(network: Network) -> bool:
-    """Whether some variable has no finite value."""
-    nodes = (table for table in network.tables if table.ndim == 1)
-    return any(not np.isfinite(table).any() for table in nodes)
+def _least(network: Network, numbers: np.ndarray) -> np.ndarray:
+    """The least of the numbers of each variable [..., n]."""
+    return np.minimum.reduceat(numbers, network.first[:-1], axis=-1) if len(network.sizes) else numbers
 
 
-def _network(problem: Problem) -> Network:
-    """The problem as a sum of tables, in which strategies that alone exceed a row are forbidden."""
-    costs = [np.array(cost, float) for cost in problem.costs]
-    for row in problem.rows:
-        least = math.fsum(float(np.min(vector)) for vector in row.usage.values())
+def _stated(problem: Problem) -> tuple[Network, Limits]:
+    """The problem in flat arrays, in which strategies that alone exceed a row are forbidden."""
+    network = network_of([np.asarray(cost, float) for cost in problem.costs], problem.edges)
+    rows = _limits(problem, network)
+    lightest = _least(network, rows.usage)
+    least = np.array([math.fsum(line) for line in lightest.tolist()])
+    excess = np.repeat(least[:, None] - lightest, network.sizes, axis=1) + rows.usage - rows.limit[:, None]
+    forbidden = (excess > 1e-12 * np.abs(rows.limit)[:, None]).any(axis=0)
+    return network._replace(costs=np.where(forbidden, np.inf, network.costs)), rows
+
+
+def _limits(problem: Problem, network: Network) -> Limits:
+    """The rows that limit anything."""
+    rows = [row for row in problem.rows if row.usage and row.limit < math.inf]
+    usage = np.zeros((len(rows), len(network.costs)))
+    for line, row in zip(usage, rows, strict=True):
+        parts = network.of(line)
         for node, vector in row.usage.items():
-            excess = least - np.min(vector) + vector - row.limit
-            costs[node][excess > 1e-12 * abs(row.limit)] = np.inf
-    tables = [((i,), cost) for i, cost in enumerate(costs)]
-    for i, j, matrix in problem.edges:
-        tables.append(((i,), np.diagonal(matrix)) if i == j else ((i, j), np.asarray(matrix, float)))
-    scopes = tuple(scope for scope, _ in tables)
-    return Network(sizes=tuple(map(len, costs)), scopes=scopes, tables=tuple(table for _, table in tables))
+            parts[node][:] = vector
+    return Limits(usage=usage, limit=np.array([row.limit for row in rows], float))

@@ -1,12 +1,10 @@
-"""Choices and rows over some of the values of each variable: `kept[v]` are the values of variable v that remain."""
+"""Choices over some of the values of each variable: `kept[v]` are the values of variable v that remain."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import numpy as np
-
-from swplan.solver.integer import Limits
 
 
 def joined(kept: Sequence[np.ndarray], choices: Sequence[list[int] | None]) -> list[np.ndarray]:
@@ -18,8 +16,3 @@ def joined(kept: Sequence[np.ndarray], choices: Sequence[list[int] | None]) -> l
 def full(choice: list[int] | None, kept: Sequence[np.ndarray]) -> list[int] | None:
     """A choice among kept values as one among all."""
     return None if choice is None else [int(values[x]) for values, x in zip(kept, choice, strict=True)]
-
-
-def restricted(rows: Limits, kept: Sequence[np.ndarray]) -> Limits:
-    """The rows over the values `kept[v]` only."""
-    return [({v: vector[kept[v]] for v, vector in usage.items()}, limit) for usage, limit in rows]

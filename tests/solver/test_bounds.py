@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from swplan.solver import bounds, elimination, guesses, integer, messages, reduction, solving
+from swplan.solver import bounds, guesses, messages, reduction, solving
 from swplan.solver.bruteforce import brute_force
 from swplan.solver.problem import Problem, Row, total, usage
 from swplan.solver.solving import solve
@@ -44,8 +44,18 @@ def instance(kind, rows, seed):
     return Problem(costs=costs, edges=tuple(edges), rows=tuple(made))
 
 
-def limits(problem):
-    return [(row.usage, row.limit) for row in problem.rows]
+def reduced(problem):
+    return reduction.reduced(*solving._stated(problem))
+
+
+def stated(small, costs=None):
+    """What is left of a problem, as one without its constant."""
+    rows = (
+        Row(usage=dict(enumerate(small.network.of(u))), limit=limit)
+        for u, limit in zip(small.limits.usage, small.limits.limit, strict=True)
+    )
+    costs = small.network.of(small.network.costs) if costs is None else costs
+    return Problem(costs=tuple(costs), edges=tuple(small.network.edges()), rows=tuple(rows))
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -53,46 +63,45 @@ def limits(problem):
 @pytest.mark.parametrize("seed", range(25))
 def test_reductions_preserve_the_minimum(kind, rows, seed):
     problem = instance(kind, rows, seed)
-    best, small = brute_force(problem), reduction.reduced(solving._network(problem), limits(problem))
+    best, small = brute_force(problem), reduced(problem)
     if small is None:
         assert best.choice is None
         return
-    nodes, pairs, base = elimination.merged(small.network)
-    left = tuple(Row(usage=used, limit=limit) for used, limit in small.limits)
-    found = brute_force(Problem(costs=tuple(nodes), edges=tuple((*key, t) for key, t in pairs.items()), rows=left))
-    assert found.cost + base == pytest.approx(best.cost, rel=1e-12)
+    found = brute_force(stated(small))
+    assert found.cost + small.network.base == pytest.approx(best.cost, rel=1e-12)
     if found.choice is not None:
         choice = small.restore(found.choice)
         assert total(problem, choice) == pytest.approx(best.cost, rel=1e-12)
-        assert integer.fits(limits(problem), choice)
+        assert all(usage(row, choice) <= row.limit for row in problem.rows)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("seed", range(15))
 def test_no_choice_costs_less_than_messages_say(kind, seed):
     problem = instance(kind, 0, seed)
-    small = reduction.reduced(solving._network(problem))
+    small = reduced(problem)
     if small is None:
         return
-    nodes, pairs, base = elimination.merged(small.network)
+    nodes = small.network.of(small.network.costs)
     passed, before = messages.messages_of(small.network), -math.inf
     for _ in range(4) if nodes else ():
         passed.ascend(1)
         assert before <= passed.bound
         before = passed.bound
-        for v, above in enumerate(passed.above):
+        for v, above in enumerate(small.network.of(passed.above)):
             for x, more in enumerate(above):
                 costs = [np.where(np.arange(len(c)) == x, c, np.inf) if w == v else c for w, c in enumerate(nodes)]
-                best = brute_force(Problem(costs=tuple(costs), edges=tuple((*key, t) for key, t in pairs.items())))
-                assert passed.bound + more <= best.cost + base + 1e-9
+                best = brute_force(stated(small, costs))
+                assert passed.bound + more <= best.cost + small.network.base + 1e-9
 
 
 @pytest.mark.parametrize("seed", range(10))
 def test_prices_keep_the_bound_below_the_minimum_within_limits(seed):
     problem = instance("floats", 2, seed)
-    passed = messages.messages_of(solving._network(Problem(costs=problem.costs, edges=problem.edges)))
+    whole, _ = solving._stated(Problem(costs=problem.costs, edges=problem.edges))
+    passed, rows = messages.messages_of(whole), solving._limits(problem, whole)
     for prices in ([0.1, 0.0], [0.0, 0.3], [-0.05, 0.2]):
-        passed.charge(limits(problem), np.array(prices))
+        passed.charge(rows, np.array(prices))
         passed.ascend(3)
         assert passed.bound <= brute_force(problem).cost + 1e-9
 
@@ -155,7 +164,7 @@ def test_a_variable_that_its_neighbour_determines_is_absorbed():
     hub = [(1, j, np.arange(4.0).reshape(2, 2) ** j) for j in (2, 3, 4)]
     more = [(i, j, np.array([[0.0, 1.0], [2.0, 0.5]])) for i in (2, 3) for j in (3, 4) if i < j]
     problem = Problem(costs=(np.ones(3), *(np.zeros(2) for _ in range(4))), edges=(edge, *hub, *more))
-    small = reduction.reduced(solving._network(problem))
+    small = reduced(problem)
     assert 1 not in small.nodes
 
 
@@ -169,7 +178,7 @@ def test_of_equal_values_the_first_stays():
         edges=((0, 1, table), (1, 2, more)),
         rows=(Row(usage={0: same, 1: np.array([0.0, 1.0]), 2: np.array([1.0, 0.0])}, limit=5.5),),
     )
-    small = reduction.reduced(solving._network(problem), limits(problem))
+    small = reduced(problem)
     assert small.restore([0] * len(small.nodes))[0] == 1
 
 
@@ -180,5 +189,5 @@ def test_values_that_use_less_are_kept():
         edges=((0, 1, np.array([[0.0, 1.0], [1.0, 0.0], [1.0, 0.0]])),),
         rows=(Row(usage={0: np.array([5.0, 4.0, 4.0]), 1: np.array([0.0, 1.0])}, limit=5.5),),
     )
-    small = reduction.reduced(solving._network(problem), limits(problem))
+    small = reduced(problem)
     assert [small.restore([x, 0])[0] for x in range(small.network.sizes[0])] == [0, 1]

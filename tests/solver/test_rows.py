@@ -78,9 +78,9 @@ def test_any_problem(shape, flavour, rows, seed):
 @pytest.mark.parametrize("flavour", FLAVOURS)
 def test_marginals_are_the_best_with_each_value(shape, flavour):
     problem = problem_of(shape, flavour, 0, 3)
-    network = solving._network(problem)
-    plan = elimination.order(network.sizes, network.scopes, table_limit=10**6)
-    for node, least in enumerate(elimination.marginals(network, plan)):
+    network, _ = solving._stated(problem)
+    steps = elimination.steps_of(network, elimination.order(network, 10**6))
+    for node, least in enumerate(elimination.marginals(network, steps)):
         for value, found in enumerate(least):
             costs = [cost.copy() for cost in problem.costs]
             costs[node][np.arange(len(least)) != value] = np.inf

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from swplan.solver.elimination import Network
+from swplan.solver.elimination import marginals, minimise, order, steps_of
+from swplan.solver.incumbents import incumbent
 from swplan.solver.large.instance import Instance
 from swplan.solver.large.solving import solve_instance
 from swplan.solver.messages import messages_of
+from swplan.solver.network import Limits, Network, network_of, restrict
 from swplan.solver.reduction import reduced
 
 
@@ -28,10 +30,19 @@ def main() -> None:
         limit=9.0,
     )
     solve_instance(instance, time_limit_s=0.0, exact_nodes=0)
-    pairs, nodes = ((0, 1), (1, 2), (0, 2)), np.split(instance.costs, instance.first[1:-1])
-    network = Network(sizes=(3, 3, 3), scopes=((0,), (1,), (2,), *pairs), tables=(*nodes, *[matrix] * 3))
+    edges = [(*pair, matrix) for pair in ((0, 1), (1, 2), (0, 2))]
+    network, rows = network_of(np.split(instance.costs, instance.first[1:-1]), edges), instance.usages[None, :]
+    _small(*restrict(network, Limits(usage=rows, limit=np.array([9.0])), [np.arange(3)] * 3))
+
+
+def _small(network: Network, limits: Limits) -> None:
+    """All that may be done with a problem of other callers."""
     messages_of(network).ascend(1)
-    small = reduced(network)
+    steps = steps_of(network, order(network, 100))
+    best, _ = minimise(network, steps)
+    marginals(network, steps)
+    incumbent(network, limits, [best])
+    small = reduced(network, limits)
     small.restore([0] * len(small.nodes))
 
 

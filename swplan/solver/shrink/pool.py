@@ -181,7 +181,7 @@ def _equal(numbers, a, b, m, across):
 
 
 @inner
-def _kinds(numbers, at, n, step, m, across, kind, first):
+def kinds_of(numbers, at, n, step, m, across, kind, first):
     """The kind of each of n lines of m numbers, equal lines being of one kind; returns how many kinds there are."""
     count = 0
     for x in range(n):
@@ -202,8 +202,29 @@ def lines(pool, half):
     here, there = steps(pool, half)
     v, w = pool.end[half ^ 1], pool.end[half]
     kind, first = np.empty(pool.size[w], np.int64), np.empty(pool.size[w], np.int64)
-    count = _kinds(pool.numbers, pool.table[half >> 1], pool.size[w], there, pool.size[v], here, kind, first)
+    count = kinds_of(pool.numbers, pool.table[half >> 1], pool.size[w], there, pool.size[v], here, kind, first)
     return kind, first[:count]
+
+
+@compiled
+def copied(pool, nodes, first, rows, halves, at, usage, costs, tables):
+    """Copies out what is left: usages of rows, and costs, of some variables, and tables of edges, by their halves."""
+    for number in range(len(nodes)):
+        v, to = nodes[number], first[number]
+        for x in range(pool.size[v]):
+            costs[to + x] = pool.numbers[pool.cost[v] + x]
+        for row in range(len(rows)):
+            start = pool.usage[rows[row], v]
+            for x in range(pool.size[v] if start >= 0 else 0):
+                usage[row, to + x] = pool.numbers[start + x]
+    for number in range(len(halves)):
+        half = halves[number]
+        here, there = steps(pool, half)
+        count, columns, to = pool.size[pool.end[half ^ 1]], pool.size[pool.end[half]], at[number]
+        for x in range(count):
+            start = pool.table[half >> 1] + x * here
+            for y in range(columns):
+                tables[to + x * columns + y] = pool.numbers[start + y * there]
 
 
 @inner

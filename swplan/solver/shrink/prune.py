@@ -1,6 +1,7 @@
 """Values that can go at no loss: those without a partner, and those that another replaces.
 
-The inner loops are handed the numbers and where tables begin, not the whole pool: every call counts its arrays anew.
+What a value costs with those of all neighbours is first brought into a row of its own, since every pair of values is
+compared. The inner loops are handed these rows, not the whole pool: every call counts its arrays anew.
 """
 
 from __future__ import annotations
@@ -10,19 +11,32 @@ import numpy as np
 from swplan.solver.compiled import inner
 from swplan.solver.shrink.pool import INTEGERS, KEPT, degree, noted, steps, taken, touch
 
-AT, HERE, THERE, OTHERS = range(4)
+
+@inner
+def _rows(pool, v):
+    """A row for each value of a variable, and where each neighbour starts in it."""
+    first = np.zeros(degree(pool, v) + 1, np.int64)
+    half, edge = pool.head[v], 0
+    while half >= 0:
+        first[edge + 1] = first[edge] + pool.size[pool.end[half]]
+        half, edge = pool.next[half], edge + 1
+    rows = np.empty((pool.size[v], first[-1]))
+    half, edge = pool.head[v], 0
+    while half >= 0:
+        _bring(pool, half, rows, first[edge])
+        half, edge = pool.next[half], edge + 1
+    return rows, first
 
 
 @inner
-def _around(pool, v):
-    """For each edge of a variable where its table starts, the steps from value to value, and how many are there."""
-    edges = np.empty((degree(pool, v), 4), np.int64)
-    half = pool.head[v]
-    for edge in edges:
-        edge[HERE], edge[THERE] = steps(pool, half)
-        edge[AT], edge[OTHERS] = pool.table[half >> 1], pool.size[pool.end[half]]
-        half = pool.next[half]
-    return edges
+def _bring(pool, half, rows, column):
+    """Brings the table of an edge into the rows."""
+    at, (here, there) = pool.table[half >> 1], steps(pool, half)
+    others, numbers = pool.size[pool.end[half]], pool.numbers
+    for x in range(len(rows)):
+        start = at + x * here
+        for y in range(others):
+            rows[x, column + y] = numbers[start + y * there]
 
 
 @inner
@@ -32,45 +46,42 @@ def _uses_of(pool, v):
 
 
 @inner
-def _has_partner(numbers, start, count, step):
-    for other in range(count):  # noqa: SIM110 (numba compiles no generators)
-        if numbers[start + other * step] < np.inf:
+def _has_partner(rows, x, begin, end):
+    for place in range(begin, end):  # noqa: SIM110 (numba compiles no generators)
+        if rows[x, place] < np.inf:
             return True
     return False
 
 
 @inner
-def _support(numbers, cost, edges, stays):
+def _support(numbers, cost, rows, first, stays):
     """Ends values without a finite cost, or without a partner in some neighbour."""
     for x in range(len(stays)):
         stays[x] = numbers[cost + x] < np.inf
-        for edge in edges:
-            start = edge[AT] + x * edge[HERE]
-            stays[x] = stays[x] and _has_partner(numbers, start, edge[OTHERS], edge[THERE])
+        for edge in range(len(first) - 1):
+            stays[x] = stays[x] and _has_partner(rows, x, first[edge], first[edge + 1])
 
 
 @inner
-def _favourites(numbers, cost, edges, columns):
-    """What a value costs at best, and by which values of the neighbours, edge by edge; `cost` is where its own is."""
-    best = numbers[cost]
-    for e in range(len(edges)):
-        start, step, column = edges[e, AT], edges[e, THERE], 0
-        for other in range(1, edges[e, OTHERS]):
-            if numbers[start + other * step] < numbers[start + column * step]:
-                column = other
-        columns[e] = column
-        best += numbers[start + column * step]
+def _favourites(rows, x, first, best, places):
+    """What a value costs at best, and by which places in its row, edge by edge; `best` is its own cost."""
+    for edge in range(len(places)):
+        place = first[edge]
+        for other in range(place + 1, first[edge + 1]):
+            if rows[x, other] < rows[x, place]:
+                place = other
+        places[edge] = place
+        best += rows[x, place]
     return best
 
 
 @inner
-def _cost_with(numbers, cost, y, edges, columns, most):
-    """What value y costs with these values of the neighbours, or something above `most`."""
-    total = numbers[cost + y]
-    for e in range(len(edges)):
+def _cost_with(rows, y, places, total, most):
+    """What value y costs with these values of the neighbours, or something above `most`; `total` is its own cost."""
+    for place in places:
         if total > most:
             break
-        total += numbers[edges[e, AT] + y * edges[e, HERE] + columns[e] * edges[e, THERE]]
+        total += rows[y, place]
     return total
 
 
@@ -84,15 +95,15 @@ def _uses_more(numbers, uses, y, x):
 
 
 @inner
-def _slack_left(numbers, x, y, others, step, column, slack):
+def _slack_left(rows, x, y, begin, end, place, slack):
     """What is left of the slack where a neighbour chooses what suits y least; below zero: less than nothing.
 
-    Line x of the table exceeds line y by the slack with `column`; where it is infinite, it exceeds it by any amount.
+    Row x exceeds row y by the slack at `place`; where it is infinite, it exceeds it by any amount.
     """
-    least = numbers[x + column * step] - numbers[y + column * step]
-    for other in range(others):
-        excess = numbers[x + other * step] - numbers[y + other * step]
-        if excess < least and numbers[x + other * step] < np.inf:
+    least = rows[x, place] - rows[y, place]
+    for other in range(begin, end):
+        excess = rows[x, other] - rows[y, other]
+        if excess < least and rows[x, other] < np.inf:
             slack -= least - excess
             least = excess
             if slack < 0:
@@ -101,37 +112,34 @@ def _slack_left(numbers, x, y, others, step, column, slack):
 
 
 @inner
-def _replaces(numbers, y, x, edges, columns, slack):
-    """Whether value y costs no more than x, whatever the neighbours choose; with `columns` it costs `slack` less."""
-    for e in range(len(edges)):
+def _replaces(rows, y, x, first, places, slack):
+    """Whether value y costs no more than x, whatever the neighbours choose; at `places` it costs `slack` less."""
+    for edge in range(len(places)):
         if slack < 0:
             break
-        start, here, there = edges[e, AT], edges[e, HERE], edges[e, THERE]
-        slack = _slack_left(numbers, start + x * here, start + y * here, edges[e, OTHERS], there, columns[e], slack)
+        slack = _slack_left(rows, x, y, first[edge], first[edge + 1], places[edge], slack)
     return slack >= 0
 
 
 @inner
-def _is_replaced(numbers, cost, x, edges, uses, stays, columns):
+def _is_replaced(numbers, cost, x, rows, first, uses, stays, places):
     """Whether another value that stays replaces x at no loss and no more usage."""
-    own = edges.copy()
-    own[:, AT] += x * own[:, HERE]
-    best = _favourites(numbers, cost + x, own, columns)
+    best = _favourites(rows, x, first, numbers[cost + x], places)
     for y in range(len(stays)):
         if x == y or not stays[y]:
             continue
-        slack = best - _cost_with(numbers, cost, y, edges, columns, best)
-        if slack >= 0 and not _uses_more(numbers, uses, y, x) and _replaces(numbers, y, x, edges, columns, slack):
+        slack = best - _cost_with(rows, y, places, numbers[cost + y], best)
+        if slack >= 0 and not _uses_more(numbers, uses, y, x) and _replaces(rows, y, x, first, places, slack):
             return True
     return False
 
 
 @inner
-def _end_replaced(numbers, cost, edges, uses, stays):
+def _end_replaced(numbers, cost, rows, first, uses, stays):
     """Ends values, one after the other, that another replaces; of equal ones, the first stays."""
-    columns = np.empty(len(edges), np.int64)
+    places = np.empty(len(first) - 1, np.int64)
     for x in range(len(stays) - 1, -1, -1):
-        if stays[x] and _is_replaced(numbers, cost, x, edges, uses, stays, columns):
+        if stays[x] and _is_replaced(numbers, cost, x, rows, first, uses, stays, places):
             stays[x] = False
 
 
@@ -181,9 +189,9 @@ def _keep(pool, v, stays):
 @inner
 def prune(pool, v):
     """Drops values without finite cost or partner, and those that another replaces."""
-    stays, edges = np.ones(pool.size[v], np.bool_), _around(pool, v)
-    _support(pool.numbers, pool.cost[v], edges, stays)
+    stays, (rows, first) = np.ones(pool.size[v], np.bool_), _rows(pool, v)
+    _support(pool.numbers, pool.cost[v], rows, first, stays)
     if stays.sum() > 1:
-        _end_replaced(pool.numbers, pool.cost[v], edges, _uses_of(pool, v), stays)
+        _end_replaced(pool.numbers, pool.cost[v], rows, first, _uses_of(pool, v), stays)
     if not stays.all():
         _keep(pool, v, stays)
