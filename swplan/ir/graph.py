@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from math import prod
 from typing import Any
 
@@ -26,9 +27,12 @@ PRECISION = {"float64": "fp64", "float32": "fp32", "bfloat16": "bf16", "float16"
              "complex128": "fp64"}  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Aval:
-    """Shape and dtype of a value; `dtype` is a numpy-style name, or `key<impl>` for a typed PRNG key."""
+    """Shape and dtype of a value; `dtype` is a numpy-style name, or `key<impl>` for a typed PRNG key.
+
+    Few are shared by many values, so each keeps its sizes.
+    """
 
     shape: tuple[int, ...]
     dtype: str
@@ -43,12 +47,12 @@ class Aval:
         """Bytes of one element (a threefry key: 8)."""
         return 8 if self.is_key else ITEM_BITS[self.dtype] / 8
 
-    @property
+    @cached_property
     def size(self) -> int:
         """Number of elements."""
         return prod(self.shape)
 
-    @property
+    @cached_property
     def bytes(self) -> int:
         """Bytes of the whole value."""
         return int(self.size * self.item_bytes)
