@@ -91,21 +91,21 @@ class _Builder:
     def define(self, value: int, node: int, out: int, count: int, shift: int = 0) -> None:
         """Says who produces a value; if several ops read it, or it is pinned, they read one copy, a decision too."""
         self.origin[value], self.scope[value] = (node, out, shift), count
-        shared = self.readers.get(value, 0) > 1 or ("copy", value) in self.pinned
+        shared = self.readers.get(value, 0) > 1 or (self.pinned and ("copy", value) in self.pinned)
         if shared and self.graph.avals[value].shape:
-            copy = self.variable(("copy", value), value, count, pending=False)
+            copy = self.variable(("copy", value), value, count)
             self.connect(value, copy, 0)
             self.origin[value] = (copy, 0, 0)
 
     def connect(self, value: int, target: int, slot: int, target_shift: int = 0, reader: Op | None = None) -> None:
         """Adds the edge of a value to a node; it is resharded where it is defined, outside of loops that read it."""
-        if value in self.graph.constants and not self.graph.avals[value].shape:
+        aval = self.graph.avals[value]
+        if not aval.shape and value in self.graph.constants:
             return
         source, out, shift = self.origin[value]
         if reader is not None and value in self.copied and self.again.is_later(reader, value):
             source, out, shift = self.copied[value], 0, 0
-        runs = self.scope[value]
-        self.edges.append(Edge(source, out, target, slot, self.graph.avals[value], runs, shift, target_shift))
+        self.edges.append(Edge(source, out, target, slot, aval, self.scope[value], shift, target_shift))
 
     def region(self, region: Region, count: int) -> None:
         """Adds the ops of a region that runs `count` times."""
@@ -128,7 +128,7 @@ class _Builder:
         self.nodes.append(Node(producer_key(op), count, op))
         node = len(self.nodes) - 1
         for slot, value in enumerate(op.operands):
-            self.connect(value, node, slot, reader=op)
+            self.connect(value, node, slot, 0, op)
         for out, value in enumerate(op.results):
             self.define(value, node, out, count)
 
