@@ -10,7 +10,9 @@ Modelled on XLA for CPU (openxla/xla: `InstructionFusion`, `CpuInstructionFusion
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+
+from msgspec import structs
 
 from swplan.passes.fusion import CHEAP
 from swplan.passes.instructions import BARRED, LIBRARY, LOOP, Instruction, Kernel
@@ -208,4 +210,4 @@ def _reading(kernel: Kernel, copies: Mapping[int, int]) -> Kernel:
     """The same kernel on copies of what it reads."""
     reads = {copies.get(buffer, buffer): same for buffer, same in kernel.reads.items()}
     turns = {copies.get(buffer, buffer): turn for buffer, turn in kernel.turns.items()}
-    return replace(kernel, reads=reads, turns=turns)
+    return structs.replace(kernel, reads=reads, turns=turns)

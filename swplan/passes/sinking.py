@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
+from msgspec import structs
+
 from swplan.ir.graph import Aval, Graph, Op, Region, free_values
 from swplan.passes.dce import eliminate_dead
 from swplan.passes.fusion import is_loop
@@ -45,7 +47,7 @@ class _Sinker:
         for op in region.ops:
             self.note(op)
             enter = self.body if op.kind in ("scan", "while") else self.region
-            ops.append(replace(op, regions=tuple(map(enter, op.regions))) if op.regions else op)
+            ops.append(structs.replace(op, regions=tuple(map(enter, op.regions))) if op.regions else op)
         return replace(region, ops=tuple(ops))
 
     def note(self, op: Op) -> None:
@@ -69,7 +71,7 @@ class _Sinker:
         """The op that makes a value, with a result of its own."""
         self.avals.append(self.avals[value])
         self.origin[len(self.avals) - 1] = value
-        return replace(self.spread[value], results=(len(self.avals) - 1,), stage=stage)
+        return structs.replace(self.spread[value], results=(len(self.avals) - 1,), stage=stage)
 
 
 def _readers(value: int, region: Region) -> Iterator[Op]:
@@ -85,5 +87,5 @@ def _reading(op: Op, new: dict[int, int]) -> Op:
     """An op that reads new values in place of old ones, in its regions too."""
     if op.regions:
         regions = (replace(body, ops=tuple(_reading(inner, new) for inner in body.ops)) for body in op.regions)
-        return replace(op, regions=tuple(regions))
-    return replace(op, operands=tuple(new.get(v, v) for v in op.operands))
+        return structs.replace(op, regions=tuple(regions))
+    return structs.replace(op, operands=tuple(new.get(v, v) for v in op.operands))

@@ -13,6 +13,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from msgspec import structs
+
 from swplan.ir.graph import Aval, Graph, Op, Region, reads
 from swplan.ir.layout import REPLICATED, SUM
 from swplan.ir.rule import Rule
@@ -157,8 +159,8 @@ class Timewise:
             tuple(self.graph.avals[v] for v in op.operands),
             tuple(self.graph.avals[v] for v in op.results),
         )
-        after = None if op.after is None else self.local.get(op.after, op.after)
-        return replace(op, operands=operands, results=results, rule=self.rules[key], whole=whole, after=after)
+        changes = {"rule": self.rules[key], "whole": whole, "after": self.local.get(op.after, op.after)}
+        return structs.replace(op, operands=operands, results=results, **changes)
 
     def read(self, value: int, need: int, ops: list[Op]) -> int:
         """The part of a value that an op needs."""
@@ -234,7 +236,7 @@ class Timewise:
             self.part(v, state if i < op.carries or state < 0 else state + 1)
             for i, (v, state) in enumerate(zip(op.results, leaving, strict=True))
         )
-        ops.append(replace(op, operands=operands, results=results, regions=(inside,)))
+        ops.append(structs.replace(op, operands=operands, results=results, regions=(inside,)))
 
     def _enter(self, value: int, state: int, ops: list[Op]) -> int:
         if self.of(value) == REPLICATED and state == SUM and not self.is_zero(value):

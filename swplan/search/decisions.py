@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from msgspec import Struct
+
 from swplan.ir.again import Again, read_again
 from swplan.ir.graph import Aval, Graph, Op, Region, reads
 from swplan.ir.pin import Pin
@@ -18,8 +20,7 @@ from swplan.ir.pin import Pin
 Key = tuple[str, int]
 
 
-@dataclass(frozen=True, slots=True)
-class Node:
+class Node(Struct, frozen=True, gc=False):
     """One decision. `key` names it in the plan; `count` is how often it runs; `stacked` how many values it holds.
 
     `pins` is what a user asks of it.
@@ -35,8 +36,7 @@ class Node:
     pins: tuple[Pin, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Edge:
+class Edge(Struct, frozen=True, gc=False):
     """A value that goes from `source` (its result `out`) to `target` (its operand `slot`), `count` times a step.
 
     `aval` is the value where it is resharded; `source_shift`, `target_shift` say how many leading dims it has beyond
