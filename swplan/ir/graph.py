@@ -164,5 +164,7 @@ def free_values(region: Region) -> set[int]:
 
 def reads(op: Op) -> tuple[int, ...]:
     """All values that an op reads, those that its regions take from outside included."""
+    if not op.regions and op.after is None:
+        return op.operands
     extra = sorted(set().union(*map(free_values, op.regions)) - set(op.operands)) if op.regions else []
     return (*op.operands, *extra) if op.after is None else (*op.operands, *extra, op.after)

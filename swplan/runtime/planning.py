@@ -16,7 +16,7 @@ from swplan.ir.pins import kept_values
 from swplan.passes.microbatch import in_micro_batches
 from swplan.passes.partition import partition
 from swplan.passes.recompute import recomputed
-from swplan.passes.timewise import NotInParts
+from swplan.passes.timestates import NotInParts
 from swplan.plan import FORMAT, Alternative, Certificate, Plan, Precision, Recompute, Trade
 from swplan.runtime import describe
 from swplan.runtime.alternatives import beside, price_of, runners_up
