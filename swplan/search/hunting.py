@@ -104,7 +104,7 @@ class Hunt:
         return self.best_s if self.subject.is_small else (1 - ENOUGH) * self.best_s
 
     def finish(self) -> Found | None:
-        """The cheapest candidate of which the finished program fits; before that, brought close to the best of its mesh.
+        """The cheapest candidate of which the finished program fits; each is made the best of its mesh before that.
 
         If that costs more than what seemed to fit, meshes that were left out in its favour are looked at after all,
         each once, within as much less as estimates were too low. They are left out again when the time is up, but for
