@@ -42,7 +42,7 @@ class Aval:
     shape: tuple[int, ...]
     dtype: str
 
-    @property
+    @cached_property
     def is_key(self) -> bool:
         """Whether this is an array of typed PRNG keys."""
         return self.dtype.startswith("key<")
