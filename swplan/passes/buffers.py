@@ -94,8 +94,10 @@ def _plan(instructions: Sequence[Instruction], kept: set[int], repeated: Set[str
         one = instructions[position]
         users = readers.get(one.writes[0], [])
         if one.kind == LOOP and users:
-            free = sum(producers.get(buffer) not in _MADE_OF_LITTLE for buffer in one.wide) <= 1
-            plan.constant.update((position,) if producers[one.writes[0]] == _CONSTANT else ())
+            wide = one.wide if len(one.wide) > 1 else ()
+            free = sum(producers.get(buffer) not in _MADE_OF_LITTLE for buffer in wide) <= 1
+            if producers[one.writes[0]] == _CONSTANT:
+                plan.constant.add(position)
             _inline(plan, instructions, position, users, must_exist=one.writes[0] in kept, repeatable=free)
     return plan
 

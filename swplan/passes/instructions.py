@@ -130,14 +130,14 @@ def alike(work: Lowering, op: Compute, kind: str) -> tuple[int, ...]:
     values = work.program.values
     shape = values[op.results[0]].aval.shape
     same = [work.of(v) for v in op.operands if values[v].aval.shape == shape]
-    return tuple(buffer for buffer in same if values[work.likes.get(buffer, buffer)].aval.shape == shape)
+    return tuple([buffer for buffer in same if values[work.likes.get(buffer, buffer)].aval.shape == shape])
 
 
 def wide(work: Lowering, op: Compute | Move) -> tuple[int, ...]:
     """Reads with as many dims and elements as the result."""
     values, constants = work.program.values, work.program.constants
     result = values[op.results[0]].aval
-    return tuple(work.of(v) for v in op.operands if v not in constants and _is_wide(values[v].aval, result))
+    return tuple([work.of(v) for v in op.operands if v not in constants and _is_wide(values[v].aval, result)])
 
 
 def _is_wide(aval: Aval, result: Aval) -> bool:
