@@ -83,7 +83,8 @@ def make_plan(program: Program, cluster: Cluster, *, name: str, precision: Preci
         ).error()
     classics = [] if wish.baseline else [beside(prepared, kind, explored.found.best.cost_s) for kind in CLASSICS]
     forced = wish.micro_batches is not None or wish.recompute != "auto" or (held is not None and held.is_held)
-    explored = _cheapest(prepared, explored, [other for _, other in classics if other is not None and not forced])
+    others = [other for _, other in classics if other is not None and not forced]
+    explored = _cheapest(prepared, explored, others) if others else explored
     alternatives = runners_up(explored.subject, explored.found) + tuple(row for row, _ in classics)
     planned_program = replace(program, graph=explored.subject.graph)
     plan = write_down(explored, planned_program, name, precision, alternatives, remarks)
@@ -137,8 +138,7 @@ def variant_graph(graph: Graph, variant: Variant) -> Graph | None:
 
 
 def _rewritten(graph: Graph, parts: int, dropped: frozenset[int]) -> Graph:
-    graph = recomputed(graph, dropped)
-    return in_micro_batches(graph, parts, JaxMaker())
+    return in_micro_batches(recomputed(graph, dropped), parts, JaxMaker())
 
 
 def planned(plan: Plan, program: Program) -> Program:
