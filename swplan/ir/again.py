@@ -44,6 +44,8 @@ class Again:
 
     def reads(self, op: Op) -> list[int]:
         """The values that an op reads again."""
+        if op.stage != BACKWARD:
+            return []
         return [v for v in dict.fromkeys(op.operands) if v in self.counts and self.is_later(op, v)]
 
 
@@ -105,18 +107,26 @@ class _Counting:
 
     def count(self, region: Region) -> None:
         """Takes in all ops of a region."""
+        inner = self.known.inner
         for op in region.ops:
-            again = op.results[0] in self.known.remade
-            if op.stage == BACKWARD and op.kind == "op":
-                self.made.update(v for v in op.results if not again or v not in self.known.inner)
-            for value in dict.fromkeys(op.operands):
-                if self.known.is_later(op, value):
-                    self.counts[value] = self.counts.get(value, 0) + 1
-                elif again or value not in self.known.inner:
-                    self.others.add(value)
+            if op.stage == BACKWARD:
+                self.count_later(op)
+            else:
+                self.others.update([v for v in op.operands if v not in inner])
             for body in op.regions:
-                self.others.update(v for v in body.outputs if v not in self.known.inner)
+                self.others.update([v for v in body.outputs if v not in inner])
                 self.count(body)
+
+    def count_later(self, op: Op) -> None:
+        """Takes in an op of the backward pass."""
+        inner, again = self.known.inner, op.results[0] in self.known.remade
+        if op.kind == "op":
+            self.made.update([v for v in op.results if not again or v not in inner])
+        for value in dict.fromkeys(op.operands):
+            if self.known.is_later(op, value):
+                self.counts[value] = self.counts.get(value, 0) + 1
+            elif again or value not in inner:
+                self.others.add(value)
 
     def passes(self, op: Op) -> Windows:
         """In which passes an op reads each value."""

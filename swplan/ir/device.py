@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from math import prod
 from typing import Any
 
+from msgspec import Struct
+
 from swplan.ir.graph import Aval, Op
 from swplan.ir.layout import Layout, Step
 from swplan.ir.strategy import Strategy
@@ -18,8 +20,7 @@ from swplan.ir.strategy import Strategy
 COLLECTIVES = ("all_reduce", "reduce_scatter", "all_gather", "all_to_all")
 
 
-@dataclass(frozen=True, slots=True)
-class DeviceValue:
+class DeviceValue(Struct, frozen=True, gc=False):
     """What one device holds of a value: local `aval`, the `layout` it is in, and the global value it is part of."""
 
     aval: Aval
@@ -28,8 +29,7 @@ class DeviceValue:
     role: str
 
 
-@dataclass(frozen=True, slots=True)
-class Compute:
+class Compute(Struct, frozen=True, gc=False):
     """An op on local operands; `after` is a local value that must be there before it runs."""
 
     op: Op
@@ -39,8 +39,7 @@ class Compute:
     after: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Move:
+class Move(Struct, frozen=True, gc=False):
     """A step of a resharding: a collective, or a local slice or mask. `reader` is the op for which it is done.
 
     `again`: the backward pass repeats what the forward pass did, so that nothing is held between them.

@@ -12,7 +12,7 @@ from swplan.ir.graph import Aval
 
 def params_key(params: Any) -> Any:
     """Params as something hashable; objects without a value of their own count by identity."""
-    return tuple((name, _hashable(params[name])) for name in sorted(params))
+    return tuple([(name, _hashable(params[name])) for name in sorted(params)])
 
 
 def _hashable(x: Any) -> Any:
@@ -26,7 +26,7 @@ def _hashable(x: Any) -> Any:
 def literal(atom: Any) -> Any:
     """The value of a literal, with the dtype that the jaxpr gives it (Python scalars carry none)."""
     dtype = atom.aval.dtype
-    return atom.val if str(dtype).startswith("key") else np.asarray(atom.val, dtype)
+    return np.asarray(atom.val, dtype) if isinstance(dtype, np.dtype) else atom.val
 
 
 def scan_parts(params: Any) -> tuple[int, int]:

@@ -94,7 +94,9 @@ def _is(reader: Reader, value: int, number: float) -> bool:
 
 def folded(reader: Reader, eqn: Any, operands: Sequence[int], result: Aval) -> int | None:
     """The value of an equation whose operands are all known, or all one known scalar; None if it must run."""
-    if result.is_key or not operands or any(reader.avals[v].is_key for v in operands):
+    if not operands or not all(v in reader.constants or v in reader.uniform for v in operands):
+        return None
+    if result.is_key or any(reader.avals[v].is_key for v in operands):
         return None
     name = eqn.primitive.name
     known = all(v in reader.constants for v in operands)
@@ -137,15 +139,18 @@ def inline(reader: Reader, function: Any, value: int) -> int:
     return reader.read_closed(jax.make_jaxpr(function)(jax.ShapeDtypeStruct(aval.shape, aval.dtype)), [value])[0]
 
 
-def note_known(reader: Reader, eqn: Any, operands: Sequence[int], results: Sequence[int]) -> None:
+def note_known(
+    reader: Reader, eqn: Any, operands: Sequence[int], results: Sequence[int], key: tuple | None, fixed: bool
+) -> None:
     """Remembers what is known of results.
 
-    Of which value one is a reshape; that they depend on no input; that a broadcast of a scalar constant is that
-    everywhere.
+    Of which value one is a reshape, by its key; that they depend on no input; that a broadcast of a scalar constant is
+    that everywhere.
     """
-    key = reshape_key(reader, eqn, operands)
-    reader.unshaped.update({results[0]: key[1]} if key else {})
-    reader.fixed.update(results if is_fixed(reader, operands) else ())
+    if key is not None:
+        reader.unshaped[results[0]] = key[1]
+    if fixed:
+        reader.fixed.update(results)
     if (
         eqn.primitive.name == "broadcast_in_dim"
         and operands[0] in reader.constants

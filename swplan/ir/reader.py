@@ -163,7 +163,8 @@ class Reader:
     def plain(self, eqn: Any, operands: list[int]) -> Sequence[int]:
         """An op without regions: found again if an equal one was read, put outside a loop if nothing in it changes."""
         params = params_key(eqn.params)
-        key: Any = reshape_key(self, eqn, operands) or (eqn.primitive.name, tuple(operands), params)
+        reshape = reshape_key(self, eqn, operands)
+        key: Any = reshape or (eqn.primitive.name, tuple(operands), params)
         scope: Scope | None = self.scope
         fixed = is_fixed(self, operands)
         while scope is not None:
@@ -172,12 +173,13 @@ class Reader:
             scope = None if scope.sealed and not fixed else scope.parent
         home = self._home(operands)
         inner, self.scope = self.scope, home
-        results = tuple(self.value(aval_of(var.aval)) for var in eqn.outvars)
+        results = tuple([self.value(aval_of(var.aval)) for var in eqn.outvars])
         self.emit(self._op(eqn, params, operands, results))
         self.scope = inner
         home.seen[key] = results
-        home.lasting.update({key: results} if fixed else {})
-        note_known(self, eqn, operands, results)
+        if fixed:
+            home.lasting[key] = results
+        note_known(self, eqn, operands, results, reshape, fixed)
         return results
 
     def emit(self, op: Op) -> None:
@@ -189,7 +191,7 @@ class Reader:
     def _op(self, eqn: Any, params: Any, operands: Sequence[int], results: Sequence[int]) -> Op:
         """The op of an equation; `params` is the key of those that it has."""
         name, source = eqn.primitive.name, source_line(eqn)
-        before, after = (tuple([self.avals[v] for v in values]) for values in (operands, results))
+        before, after = tuple([self.avals[v] for v in operands]), tuple([self.avals[v] for v in results])
         key = (name, before, after, params)
         if key not in self.rules:
             self.rules[key] = rule_of(OpSpec(name, eqn.params, before, after), source)

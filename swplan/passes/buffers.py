@@ -10,7 +10,9 @@ Modelled on XLA for CPU (openxla/xla: `InstructionFusion`, `CpuInstructionFusion
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+
+from msgspec import structs
 
 from swplan.passes.fusion import CHEAP
 from swplan.passes.instructions import BARRED, LIBRARY, LOOP, Instruction, Kernel
@@ -92,8 +94,10 @@ def _plan(instructions: Sequence[Instruction], kept: set[int], repeated: Set[str
         one = instructions[position]
         users = readers.get(one.writes[0], [])
         if one.kind == LOOP and users:
-            free = sum(producers.get(buffer) not in _MADE_OF_LITTLE for buffer in one.wide) <= 1
-            plan.constant.update((position,) if producers[one.writes[0]] == _CONSTANT else ())
+            wide = one.wide if len(one.wide) > 1 else ()
+            free = sum(producers.get(buffer) not in _MADE_OF_LITTLE for buffer in wide) <= 1
+            if producers[one.writes[0]] == _CONSTANT:
+                plan.constant.add(position)
             _inline(plan, instructions, position, users, must_exist=one.writes[0] in kept, repeatable=free)
     return plan
 
@@ -208,4 +212,4 @@ def _reading(kernel: Kernel, copies: Mapping[int, int]) -> Kernel:
     """The same kernel on copies of what it reads."""
     reads = {copies.get(buffer, buffer): same for buffer, same in kernel.reads.items()}
     turns = {copies.get(buffer, buffer): turn for buffer, turn in kernel.turns.items()}
-    return replace(kernel, reads=reads, turns=turns)
+    return structs.replace(kernel, reads=reads, turns=turns)

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from msgspec import structs
+
 from swplan.ir.graph import Graph, Op, Region, free_values
 
 
@@ -45,7 +47,7 @@ def _live_scan(op: Op, live: set[int]) -> Op:
     inputs = [i for i, value in enumerate(body.inputs) if (i in results if i < carries else value in needed)]
     outputs = sorted(results)
     region = Region(tuple(body.inputs[i] for i in inputs), tuple(body.outputs[i] for i in outputs), trimmed.ops)
-    return replace(
+    return structs.replace(
         op,
         operands=tuple(op.operands[i] for i in inputs),
         results=tuple(op.results[i] for i in outputs),
@@ -72,7 +74,8 @@ def _live_while(op: Op, live: set[int]) -> Op:
         Region(pick(condition.inputs), condition.outputs, condition.ops),
         Region(pick(body.inputs), pick(body.outputs), trimmed.ops),
     )
-    return replace(op, operands=pick(op.operands), results=pick(op.results), regions=regions, carries=len(order))
+    operands, results = pick(op.operands), pick(op.results)
+    return structs.replace(op, operands=operands, results=results, regions=regions, carries=len(order))
 
 
 def _live_cond(op: Op, live: set[int]) -> Op:
@@ -81,7 +84,7 @@ def _live_cond(op: Op, live: set[int]) -> Op:
     for body in op.regions:
         outputs = tuple(body.outputs[i] for i in kept)
         regions.append(replace(_live_region(body, set(outputs)), outputs=outputs))
-    return replace(op, results=tuple(op.results[i] for i in kept), regions=tuple(regions))
+    return structs.replace(op, results=tuple(op.results[i] for i in kept), regions=tuple(regions))
 
 
 def _needed(region: Region, outputs: set[int]) -> set[int]:

@@ -8,17 +8,16 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
 
 import numpy as np
+from msgspec import Struct, structs
 
 # Smaller buffers than this many largest ones are taken to fit into the gaps that those leave.
 PLACED = 1000
 _ROOMS_TRIED = 32
 
 
-@dataclass(frozen=True, slots=True)
-class Life:
+class Life(Struct, frozen=True, gc=False):
     """A buffer from the kernel that makes it to the last that reads it (positions in the schedule).
 
     `heir` is a buffer that this last kernel may write over it; `rank` says which of two alike is placed first.
@@ -82,7 +81,7 @@ def _chains(lives: Sequence[Life]) -> list[Life]:
         last = life
         while last.heir in inherits and last.heir in first:
             last = first[last.heir]
-        found.append(replace(life, start=ticks[life.buffer][0], end=ticks[last.buffer][1], heir=-1))
+        found.append(structs.replace(life, start=ticks[life.buffer][0], end=ticks[last.buffer][1], heir=-1))
     return found
 
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
+from msgspec import structs
+
 from swplan.ir.graph import Aval, Graph, Op, Region, reads
 from swplan.passes.precision import cast_rule
 from swplan.passes.roles import parameter_values
@@ -54,7 +56,7 @@ class _Hoister:
             self.made[value, dtype] = len(self.avals) - 1
             rule = cast_rule(self.avals[value].shape)
             results = (self.made[value, dtype],)
-            before.append(replace(cast, operands=(value,), results=results, rule=rule, stage="forward"))
+            before.append(structs.replace(cast, operands=(value,), results=results, rule=rule, stage="forward"))
         return self.made[value, dtype]
 
 
@@ -63,7 +65,7 @@ def _taking(op: Op, position: int, outer: int, cast: Op) -> Op:
     (body,) = op.regions
     swap = lambda values, value: (*values[:position], value, *values[position + 1 :])  # noqa: E731
     inside = Region(swap(body.inputs, cast.results[0]), body.outputs, tuple(o for o in body.ops if o is not cast))
-    return replace(op, operands=swap(op.operands, outer), regions=(inside,))
+    return structs.replace(op, operands=swap(op.operands, outer), regions=(inside,))
 
 
 def hoist_casts(graph: Graph) -> Graph:

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from msgspec import Struct
+
 from swplan.ir.device import Compute, DeviceOp, DeviceProgram, Move
 from swplan.ir.graph import Aval
 from swplan.passes.xla import Xla
@@ -28,8 +30,7 @@ EXPENSIVE = set(
 _LIBRARY_ELEMENTS = 2048  # larger float sums are calls of XLA's CPU library: seen at 4096, not at 2048 (jaxlib 0.10.2)
 
 
-@dataclass(frozen=True, slots=True)
-class Instruction:
+class Instruction(Struct, frozen=True, gc=False):
     """What is scheduled, before fusion.
 
     Attributes:
@@ -57,8 +58,7 @@ class Instruction:
     turn: tuple[int, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Kernel:
+class Kernel(Struct, frozen=True, gc=False):
     """What runs as one.
 
     Attributes:
@@ -73,7 +73,7 @@ class Kernel:
     name: str
     reads: Mapping[int, bool]
     writes: tuple[int, ...]
-    turns: Mapping[int, int] = field(default_factory=dict)
+    turns: Mapping[int, int] = {}
 
 
 @dataclass(slots=True)
@@ -130,14 +130,14 @@ def alike(work: Lowering, op: Compute, kind: str) -> tuple[int, ...]:
     values = work.program.values
     shape = values[op.results[0]].aval.shape
     same = [work.of(v) for v in op.operands if values[v].aval.shape == shape]
-    return tuple(buffer for buffer in same if values[work.likes.get(buffer, buffer)].aval.shape == shape)
+    return tuple([buffer for buffer in same if values[work.likes.get(buffer, buffer)].aval.shape == shape])
 
 
 def wide(work: Lowering, op: Compute | Move) -> tuple[int, ...]:
     """Reads with as many dims and elements as the result."""
     values, constants = work.program.values, work.program.constants
     result = values[op.results[0]].aval
-    return tuple(work.of(v) for v in op.operands if v not in constants and _is_wide(values[v].aval, result))
+    return tuple([work.of(v) for v in op.operands if v not in constants and _is_wide(values[v].aval, result)])
 
 
 def _is_wide(aval: Aval, result: Aval) -> bool:

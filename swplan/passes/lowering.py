@@ -88,20 +88,24 @@ def _instructions(work: Lowering, op: DeviceOp, producers: dict[int, DeviceOp], 
 
 def _spread(work: Lowering, op: Compute, kind: str) -> tuple[list[Instruction], tuple[int, ...]]:
     """What an op reads; smaller operands of an elementwise op are broadcast first, once for each shape."""
-    avals = {v: work.program.values[v].aval for v in op.operands if v not in work.program.constants}
-    reads = tuple(work.of(v) for v in op.operands if v in avals)
+    values = work.program.values
+    operands = [v for v in op.operands if v not in work.program.constants]
+    reads = tuple([work.of(v) for v in operands])
     if kind != LOOP or op.op.primitive in REARRANGING or op.op.primitive in IN_PLACE:
         return [], reads
-    result = work.program.values[op.results[0]].aval
-    smaller = [v for v, aval in avals.items() if aval.shape != result.shape and aval.size < result.size]
+    result = values[op.results[0]].aval
+    smaller = [v for v in operands if values[v].aval.shape != result.shape and values[v].aval.size < result.size]
+    if not smaller:
+        return [], reads
     made, spread = [], {}
     for value in smaller:
-        key = (work.of(value), avals[value].shape, ("as", *result.shape))
+        aval = values[value].aval
+        key = (work.of(value), aval.shape, ("as", *result.shape))
         if key not in work.copies:
-            work.copies[key] = work.new(value, int(result.size * avals[value].item_bytes))
+            work.copies[key] = work.new(value, int(result.size * aval.item_bytes))
             made.append(Instruction(op, "broadcast_in_dim", (work.of(value),), (work.copies[key],), LOOP))
         spread[work.of(value)] = work.copies[key]
-    return made, tuple(spread.get(read, read) for read in reads) if spread else reads
+    return made, tuple([spread.get(read, read) for read in reads])
 
 
 def _is_bitcast(program: DeviceProgram, op: Compute) -> bool:

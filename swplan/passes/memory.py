@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from msgspec import structs
+
 from swplan.ir.device import Compute, DeviceProgram, DeviceRegion, Loop, Move
 from swplan.ir.graph import Graph
 from swplan.passes.buffers import copy_first, fuse, overwritten
@@ -146,7 +148,8 @@ def _holes(work: Lowering, order: Sequence[Kernel], places: Mapping[int, int], r
         start = _free_from(work, order, old, last.get(old, -1)) if old != new else 0
         end = made.get(new, -1) - 1
         if start <= end:
-            found.append(replace(_life(work, new, start, end), rank=min(ranks.get(old, ranks[new]), ranks[new])))
+            rank = min(ranks.get(old, ranks[new]), ranks[new])
+            found.append(structs.replace(_life(work, new, start, end), rank=rank))
     return found
 
 
@@ -214,7 +217,7 @@ def _run(work: Lowering, order: Sequence[Kernel], lives: Iterable[Life], ranks: 
 
 
 def _moved(life: Life, times: int, ranks: int) -> Life:
-    return replace(life, start=life.start + times, end=life.end + times, rank=life.rank + ranks)
+    return structs.replace(life, start=life.start + times, end=life.end + times, rank=life.rank + ranks)
 
 
 def _in_time(run: _Run, life: Life, rank: int) -> Life:

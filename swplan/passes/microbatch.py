@@ -16,7 +16,8 @@ from swplan.ir.graph import Aval, Graph, Op, Region, reads, walk
 from swplan.ir.layout import REPLICATED, SUM
 from swplan.ir.pins import carried
 from swplan.passes.sinking import sink_broadcasts
-from swplan.passes.timewise import AFTER, NotInParts, Timewise, batch_states
+from swplan.passes.timestates import AFTER, NotInParts, batch_states
+from swplan.passes.timewise import Timewise
 
 ACCUMULATED = {"bfloat16": "float32", "float16": "float32"}
 """Dtype in which sums of a dtype are accumulated over micro-batches."""
@@ -86,11 +87,11 @@ class _Loop:
 
     def sort(self, op: Op) -> None:
         """Puts an op where it belongs."""
-        states = {v: self.time.of(v) for v in reads(op)}
-        late = next((v for v, state in states.items() if state == AFTER), None)
-        if late is not None:
-            self.postpone(op, self.why[late])
-        elif all(state == REPLICATED for state in states.values()):
+        values = reads(op)
+        states = [self.time.of(v) for v in values]
+        if AFTER in states:
+            self.postpone(op, self.why[values[states.index(AFTER)]])
+        elif states.count(REPLICATED) == len(states):
             self.time.op(op, self.before)
         else:
             parts: list[Op] = []

@@ -11,6 +11,8 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
+from msgspec import structs
+
 from swplan.ir.graph import Graph, Op, Region, walk
 from swplan.ir.rule import Rule
 
@@ -93,13 +95,13 @@ class _Spread:
     def op(self, op: Op) -> Op:
         """An op with the new extents; ops that shared a rule still do."""
         if op.regions:
-            return replace(op, regions=tuple(map(self.region, op.regions)))
+            return structs.replace(op, regions=tuple(map(self.region, op.regions)))
         changed = self.factors.get(id(op))
         if not changed:
             return op
         key = (id(op.rule), tuple(sorted(changed.items())))
         factors = (replace(f, size=changed.get(i, f.size)) for i, f in enumerate(op.rule.factors))
-        return replace(op, rule=self.rules.setdefault(key, replace(op.rule, factors=tuple(factors))))
+        return structs.replace(op, rule=self.rules.setdefault(key, replace(op.rule, factors=tuple(factors))))
 
 
 def _held(op: Op) -> list[tuple[int, tuple[tuple[int, ...], ...]]]:

@@ -51,9 +51,10 @@ class _Partitioner:
     def new(self, origin: int, layout: Layout) -> int:
         """A new local value: the part of a global one in this layout."""
         key = whole, _ = self.graph.avals[origin], layout
-        if key not in self.parts:
-            self.parts[key] = Aval(local_shape(whole.shape, layout, self.sizes), whole.dtype)
-        self.values.append(DeviceValue(self.parts[key], layout, origin, self.graph.role(origin)))
+        part = self.parts.get(key)
+        if part is None:
+            part = self.parts[key] = Aval(local_shape(whole.shape, layout, self.sizes), whole.dtype)
+        self.values.append(DeviceValue(part, layout, origin, self.graph.role(origin)))
         return len(self.values) - 1
 
     def define(self, value: int, layout: Layout) -> int:
@@ -124,8 +125,8 @@ class _Partitioner:
     def op(self, op: Op) -> None:
         strategy = self.choices["op", op.results[0]]
         needed, left = op_layouts(op.rule, strategy)
-        operands = tuple(self.fetch(value, layout, op) for value, layout in zip(op.operands, needed, strict=True))
-        results = tuple(self.define(value, layout) for value, layout in zip(op.results, left, strict=True))
+        operands = tuple([self.fetch(value, layout, op) for value, layout in zip(op.operands, needed, strict=True)])
+        results = tuple([self.define(value, layout) for value, layout in zip(op.results, left, strict=True)])
         self.scope.ops.append(Compute(op, strategy, operands, results, self._present(op.after)))
         if is_made_again(op, self.graph):
             self.made[op.results[0]] = op

@@ -13,6 +13,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from msgspec import structs
+
 from swplan.ir.graph import Aval, Graph, Op, Region, walk
 from swplan.ir.rule import VECTOR, Rule, make_rule
 from swplan.passes.roles import parameter_values
@@ -82,7 +84,7 @@ class _Caster:
 
     def op(self, op: Op, ops: list[Op]) -> None:
         if op.regions:
-            ops.append(replace(op, regions=tuple(map(self.region, op.regions))))
+            ops.append(structs.replace(op, regions=tuple(map(self.region, op.regions))))
         elif op.results[0] in self.dtype_of:
             self.product(op, self.dtype_of[op.results[0]], ops)
         else:
@@ -96,12 +98,12 @@ class _Caster:
         if dtype == DTYPES["fp8"]:
             kept = self.cast_op.dtype(self.graph.avals[op.results[0]].dtype)
             params |= {"preferred_element_type": kept} if "preferred_element_type" in params else {}
-            ops.append(replace(op, operands=operands, params=params))
+            ops.append(structs.replace(op, operands=operands, params=params))
             return
         result = self.new(op.results[0], dtype)
         if params.get("preferred_element_type") is not None:
             params["preferred_element_type"] = self.cast_op.dtype(dtype)
-        ops.append(replace(op, operands=operands, results=(result,), params=params))
+        ops.append(structs.replace(op, operands=operands, results=(result,), params=params))
         ops.append(self.cast(result, op.results[0], op))
         self.low[op.results[0], dtype] = result
 
@@ -113,7 +115,7 @@ class _Caster:
         result = self.new(value, dtype)
         move = self.moves.get(value)
         if move is not None and (move.operands[0], dtype) in self.low:
-            home.append(replace(move, operands=(self.low[move.operands[0], dtype],), results=(result,)))
+            home.append(structs.replace(move, operands=(self.low[move.operands[0], dtype],), results=(result,)))
         else:
             home.append(self.cast(value, result, op))
         self.low[value, dtype] = result

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
+
+from msgspec import structs
 
 from swplan.ir.device import Compute, DeviceOp, DeviceProgram, Move
 from swplan.passes.instructions import BARRED, LOOP, WHOLE, Instruction, Lowering, in_order, wide
@@ -132,7 +133,7 @@ def move(work: Lowering, op: Move) -> list[Instruction]:
     made, read = ([], source) if op.again else _turned(work, op, op.operands[0], order, {})
     turned = work.copies[result, shape, tuple(order)] = work.new(result, work.bytes(result))
     return [
-        *(made if op.operands[0] in work.root else (replace(one, turn=tuple(order)) for one in made)),
+        *(made if op.operands[0] in work.root else (structs.replace(one, turn=tuple(order)) for one in made)),
         Instruction(op, kind, (read,), (turned,)),
         Instruction(op, "copy", (turned,), (result,), LOOP, wide=(turned,), turn=back),
     ]

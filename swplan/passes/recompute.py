@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from msgspec import structs
+
 from swplan.ir.graph import Aval, Graph, Op, Region, reads
 from swplan.ir.pins import carried
 from swplan.passes.dce import eliminate_dead
@@ -106,7 +108,7 @@ class _Writer:
         self.twins.append(results)
         fresh: dict[int, int] = {}
         copied = _copied(op, {**inside, **names, **results}, self.fresh, fresh)
-        ops.append(replace(copied, stage=BACKWARD))
+        ops.append(structs.replace(copied, stage=BACKWARD))
 
     def fenced(self, value: int, ops: list[Op]) -> int:
         """A value that the forward pass kept, behind a fence; what does not vary needs none."""
@@ -168,7 +170,7 @@ class _Writer:
             self.copy(missing, ops) if missing else None
             ops.append(_renamed(one, {v: self.copies[w] for v, w in wanted.items() if w in self.copies}, {}))
         region = Region(tuple(inner), body.outputs, tuple(ops))
-        return replace(op, operands=tuple(outer), regions=(region,))
+        return structs.replace(op, operands=tuple(outer), regions=(region,))
 
     def _available(self, stacks: Mapping[int, int]) -> dict[int, int]:
         """What the copies start from -> the array outside that holds a slice of it for each trip."""
@@ -192,7 +194,7 @@ def _stacking(op: Op, values: Sequence[int], results: Sequence[int]) -> Op:
     """A loop that stacks more values of its body."""
     (body,) = op.regions
     region = replace(body, outputs=(*body.outputs, *values))
-    return replace(op, results=(*op.results, *results), regions=(region,))
+    return structs.replace(op, results=(*op.results, *results), regions=(region,))
 
 
 def _renamed(op: Op, names: Mapping[int, int], results: Mapping[int, int]) -> Op:
@@ -206,7 +208,7 @@ def _renamed(op: Op, names: Mapping[int, int], results: Mapping[int, int]) -> Op
     )
     made = tuple(results.get(v, v) for v in op.results)
     after = names.get(op.after, op.after) if op.after is not None else None
-    return replace(op, operands=of(op.operands), results=made, regions=regions, after=after)
+    return structs.replace(op, operands=of(op.operands), results=made, regions=regions, after=after)
 
 
 def _copied(op: Op, names: Mapping[int, int], fresh: object, made: dict[int, int]) -> Op:
@@ -220,4 +222,4 @@ def _copied(op: Op, names: Mapping[int, int], fresh: object, made: dict[int, int
             made.update({v: fresh(v) for v in one.results})
             ops.append(_copied(one, names, fresh, made))
         regions.append(Region(of(body.inputs), of(body.outputs), tuple(ops)))
-    return replace(op, operands=operands, results=results, regions=tuple(regions))
+    return structs.replace(op, operands=operands, results=results, regions=tuple(regions))

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
+from msgspec import structs
+
 from swplan.ir.graph import Graph, Op, reads, walk
 
 _JOINING = {"add", "sub", "add_any", "select_n", "scan", "cond", "while", "max"}
@@ -50,7 +52,7 @@ def settle_stages(graph: Graph) -> Graph:
     ops: list[Op] = []
     for op in reversed(graph.top.ops):
         if op.stage == "forward" and elsewhere.isdisjoint(op.results):
-            op = replace(op, stage="optimizer")
+            op = structs.replace(op, stage="optimizer")
         if op.stage != "optimizer":
             elsewhere.update(reads(op))
         ops.append(op)

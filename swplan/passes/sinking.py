@@ -7,8 +7,10 @@ is spread is held instead, which is smaller.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from dataclasses import dataclass, field, replace
+
+from msgspec import structs
 
 from swplan.ir.graph import Aval, Graph, Op, Region, free_values
 from swplan.passes.dce import eliminate_dead
@@ -45,7 +47,7 @@ class _Sinker:
         for op in region.ops:
             self.note(op)
             enter = self.body if op.kind in ("scan", "while") else self.region
-            ops.append(replace(op, regions=tuple(map(enter, op.regions))) if op.regions else op)
+            ops.append(structs.replace(op, regions=tuple(map(enter, op.regions))) if op.regions else op)
         return replace(region, ops=tuple(ops))
 
     def note(self, op: Op) -> None:
@@ -57,9 +59,11 @@ class _Sinker:
     def body(self, body: Region) -> Region:
         """The body of a loop, after the broadcasts that it makes for itself."""
         copies = {}
-        for value in sorted(free_values(body) & self.spread.keys()):
-            stages = [op.stage if is_loop(op) else "" for op in _readers(value, body)]
-            if stages and all(stages) and value not in body.outputs:
+        spread = free_values(body) & self.spread.keys()
+        readers = list(_readers(spread, body))
+        for value in sorted(spread - set(body.outputs)):
+            stages = [op.stage if is_loop(op) else "" for op, values in readers if value in values]
+            if stages and all(stages):
                 copies[value] = self.copy(value, stages[0])
         new = {value: op.results[0] for value, op in copies.items()}
         ops = tuple(_reading(op, new) for op in body.ops)
@@ -69,21 +73,25 @@ class _Sinker:
         """The op that makes a value, with a result of its own."""
         self.avals.append(self.avals[value])
         self.origin[len(self.avals) - 1] = value
-        return replace(self.spread[value], results=(len(self.avals) - 1,), stage=stage)
+        return structs.replace(self.spread[value], results=(len(self.avals) - 1,), stage=stage)
 
 
-def _readers(value: int, region: Region) -> Iterator[Op]:
-    """The ops that read a value in a region and those inside it; what has regions where it crosses their border."""
+def _readers(values: Set[int], region: Region) -> Iterator[tuple[Op, Set[int]]]:
+    """What ops in a region and those inside it read of values; what has regions where they cross their border."""
     for op in region.ops:
-        if value in op.operands or any(value in body.outputs for body in op.regions):
-            yield op
+        crossing = [value for body in op.regions for value in body.outputs]
+        read = values.intersection(op.operands) | values.intersection(crossing)
+        if read:
+            yield op, read
         for body in op.regions:
-            yield from _readers(value, body)
+            yield from _readers(values, body)
 
 
 def _reading(op: Op, new: dict[int, int]) -> Op:
     """An op that reads new values in place of old ones, in its regions too."""
     if op.regions:
         regions = (replace(body, ops=tuple(_reading(inner, new) for inner in body.ops)) for body in op.regions)
-        return replace(op, regions=tuple(regions))
-    return replace(op, operands=tuple(new.get(v, v) for v in op.operands))
+        return structs.replace(op, regions=tuple(regions))
+    if new.keys().isdisjoint(op.operands):
+        return op
+    return structs.replace(op, operands=tuple(new.get(v, v) for v in op.operands))

@@ -6,8 +6,9 @@ What is joined exists at the same time: all operands until it runs, all results 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from heapq import heappop, heappush
+
+from msgspec import structs
 
 from swplan.passes.instructions import Instruction, Lowering
 
@@ -99,7 +100,7 @@ def _exchange(work: Lowering, one: Instruction) -> tuple:
 
 
 def _merge(members: list[Instruction]) -> Instruction:
-    return replace(
+    return structs.replace(
         members[0],
         reads=tuple(v for one in members for v in one.reads),
         writes=tuple(v for one in members for v in one.writes),

@@ -10,31 +10,21 @@ The micro-batch t holds the elements t, t + parts, ... of a split dim, so that a
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+
+from msgspec import structs
 
 from swplan.ir.graph import Aval, Graph, Op, Region, reads
 from swplan.ir.layout import REPLICATED, SUM
 from swplan.ir.rule import Rule
-from swplan.ir.strategy import NOTHING, operand_layout, result_layout, strategies
+from swplan.ir.strategy import NOTHING, op_layouts, strategies
+from swplan.passes.timestates import NotInParts, agreed, sliced, unstacked
 
-AFTER = -9
-"""The state of what is known only after the last micro-batch; others are entries of a layout."""
 POSITIONAL = {"iota", "random_bits"}
 """Ops whose result depends on where in the whole array it stands."""
 TRIED = ("state", "local", "taken", "origin", "made", "inner")
 """What is known of values, of which a loop that is tried has a copy."""
-
-
-class NotInParts(Exception):
-    """Raised where the rules do not let something run on one micro-batch at a time.
-
-    `needs` is a value inside of a loop that would have to be split, and at which dim.
-    """
-
-    def __init__(self, text: str, needs: tuple[int, int] | None = None) -> None:
-        super().__init__(text)
-        self.needs = needs
 
 
 @dataclass(slots=True)
@@ -50,6 +40,10 @@ class Timewise:
       remade: (value, dim) -> the strategy in which it can, NOTHING if it cannot.
       inner: what is defined in an inner loop, of which the loop over micro-batches cannot take slices.
       outside: ops before the loop: what is the same for all micro-batches is made there, once.
+      scopes: (value, dim) -> the part of a whole value that was made, outside and in each loop around.
+      rules: (rule, strategy) -> the rule on one micro-batch.
+      entries: what is known of the operands of an op -> its strategy along time, NOTHING if there is none.
+      shrunk: (aval, dim) -> that of one micro-batch.
     """
 
     graph: Graph
@@ -65,6 +59,8 @@ class Timewise:
     outside: list[Op] = field(default_factory=list)
     scopes: list[dict[tuple[int, int], int]] = field(default_factory=lambda: [{}])
     rules: dict[tuple[int, int], Rule] = field(default_factory=dict)
+    entries: dict[tuple, int] = field(default_factory=dict)
+    shrunk: dict[tuple[Aval, int], Aval] = field(default_factory=dict)
 
     def of(self, value: int) -> int:
         """The state of a value; constants and what was not met are whole."""
@@ -75,10 +71,17 @@ class Timewise:
         self.state[value] = state
         if state == REPLICATED:
             return value
-        aval = self.graph.avals[value]
-        shape = tuple(n // self.parts if dim == state else n for dim, n in enumerate(aval.shape))
-        self.local[value] = self.fresh(Aval(shape, aval.dtype), value)
+        self.local[value] = self.fresh(self.smaller_aval(self.graph.avals[value], state), value)
         return self.local[value]
+
+    def smaller_aval(self, aval: Aval, state: int) -> Aval:
+        """What a micro-batch has of a value in this state."""
+        if state < 0:
+            return aval
+        if (aval, state) not in self.shrunk:
+            shape = (*aval.shape[:state], aval.shape[state] // self.parts, *aval.shape[state + 1 :])
+            self.shrunk[aval, state] = Aval(shape, aval.dtype)
+        return self.shrunk[aval, state]
 
     def fresh(self, aval: Aval, origin: int) -> int:
         """A new value that is a part, or a form, of an old one."""
@@ -93,7 +96,7 @@ class Timewise:
           NotInParts: no rule lets it run so.
         """
         states = [self.of(v) for v in reads(op)]
-        if all(state == REPLICATED for state in states):
+        if states.count(REPLICATED) == len(states):
             self._whole(op, ops)
         elif op.kind == "scan":
             self._scan(op, ops)
@@ -108,21 +111,24 @@ class Timewise:
 
     def _entry(self, op: Op) -> int:
         """The strategy along time that takes the operands as they are, or slices of what is whole."""
-        fitting = [entry for (entry,) in strategies(op.rule, (self.parts,)) if self._takes(op, entry)]
-        if not fitting:
+        states = [(state := self.of(v), state == REPLICATED and self.is_zero(v)) for v in op.operands]
+        key = (op.primitive, op.rule, *states)
+        if key not in self.entries:
+            fitting = [entry for (entry,) in strategies(op.rule, (self.parts,)) if self._takes(op, entry)]
+            self.entries[key] = max(fitting, key=lambda entry: entry >= 0, default=NOTHING)
+        if self.entries[key] == NOTHING:
             raise NotInParts(f"{op.primitive} at {op.source}")
-        return max(fitting, key=lambda entry: entry >= 0)
+        return self.entries[key]
 
     def _takes(self, op: Op, entry: int) -> bool:
         if entry == NOTHING or (entry >= 0 and _depends_on_place(op, entry)) or self._counts_base(op, entry):
             return False
-        results = [result_layout(op.rule, out, (entry,))[0] for out in range(len(op.results))]
-        if any(state < SUM for state in results):
+        needs, results = op_layouts(op.rule, (entry,))
+        if any(state < SUM for (state,) in results):
             return False
-        needs = [operand_layout(op.rule, slot, (entry,))[0] for slot in range(len(op.operands))]
         return all(
             need == self.of(v) or (self.of(v) == REPLICATED and (need >= 0 or (need == SUM and self.is_zero(v))))
-            for need, v in zip(needs, op.operands, strict=True)
+            for (need,), v in zip(needs, op.operands, strict=True)
         )
 
     def _counts_base(self, op: Op, entry: int) -> bool:
@@ -138,10 +144,9 @@ class Timewise:
         return held is not None and getattr(held, "shape", ()) == () and not held
 
     def _split(self, op: Op, entry: int, ops: list[Op]) -> None:
-        operands = tuple(
-            self.read(v, operand_layout(op.rule, slot, (entry,))[0], ops) for slot, v in enumerate(op.operands)
-        )
-        results = tuple(self.part(v, result_layout(op.rule, out, (entry,))[0]) for out, v in enumerate(op.results))
+        needs, states = op_layouts(op.rule, (entry,))
+        operands = tuple([self.read(v, need, ops) for v, (need,) in zip(op.operands, needs, strict=True)])
+        results = tuple([self.part(v, state) for v, (state,) in zip(op.results, states, strict=True)])
         ops.append(self.smaller(op, entry, operands, results))
 
     def smaller(self, op: Op, entry: int, operands: tuple[int, ...], results: tuple[int, ...]) -> Op:
@@ -157,8 +162,8 @@ class Timewise:
             tuple(self.graph.avals[v] for v in op.operands),
             tuple(self.graph.avals[v] for v in op.results),
         )
-        after = None if op.after is None else self.local.get(op.after, op.after)
-        return replace(op, operands=operands, results=results, rule=self.rules[key], whole=whole, after=after)
+        changes = {"rule": self.rules[key], "whole": whole, "after": self.local.get(op.after, op.after)}
+        return structs.replace(op, operands=operands, results=results, **changes)
 
     def read(self, value: int, need: int, ops: list[Op]) -> int:
         """The part of a value that an op needs."""
@@ -173,8 +178,8 @@ class Timewise:
             return found
         op, entry = self.made.get(value), self._remaking(value, dim)
         if op is not None and entry != NOTHING:
-            needs = [operand_layout(op.rule, slot, (entry,))[0] for slot in range(len(op.operands))]
-            operands = tuple(self.read(v, need, ops) for v, need in zip(op.operands, needs, strict=True))
+            needs, _ = op_layouts(op.rule, (entry,))
+            operands = tuple(self.read(v, need, ops) for v, (need,) in zip(op.operands, needs, strict=True))
             result, within = self._slice(value, dim), value in self.inner
             (ops if within else self.outside).append(self.smaller(op, entry, operands, (result,)))
             self.scopes[-1 if within else 0][value, dim] = result
@@ -197,9 +202,10 @@ class Timewise:
         entry = op.rule.results[0][dim][0]
         if not op.rule.factors[entry].shardable or _depends_on_place(op, entry):
             return NOTHING
-        needs = [operand_layout(op.rule, slot, (entry,))[0] for slot in range(len(op.operands))]
+        needs, _ = op_layouts(op.rule, (entry,))
         can = all(
-            need == REPLICATED or self._remaking(v, need) != NOTHING for v, need in zip(op.operands, needs, strict=True)
+            need == REPLICATED or self._remaking(v, need) != NOTHING
+            for v, (need,) in zip(op.operands, needs, strict=True)
         )
         return entry if can else NOTHING
 
@@ -207,24 +213,23 @@ class Timewise:
         aval = self.graph.avals[value]
         if aval.shape[dim] % self.parts:
             raise NotInParts(f"dim {dim} of {aval}")
-        shape = (*aval.shape[:dim], aval.shape[dim] // self.parts, *aval.shape[dim + 1 :])
-        return self.fresh(Aval(shape, aval.dtype), value)
+        return self.fresh(self.smaller_aval(aval, dim), value)
 
     def _scan(self, op: Op, ops: list[Op]) -> None:
         """A loop over layers and the like: carries may turn out to be split or sums; it is tried until they agree."""
         (body,), states = op.regions, [self.of(v) for v in op.operands]
-        slices = [_unstacked(state) for state in states[op.carries :]]
+        slices = [unstacked(state) for state in states[op.carries :]]
         carries = states[: op.carries]
         for _ in range(len(carries) + 1):
             trial = self._trial()
             try:
                 inside, leaving = trial._body(body, carries + slices)
             except NotInParts as error:
-                carries = _sliced(body.inputs[: op.carries], carries, error)
+                carries = sliced(body.inputs[: op.carries], carries, error)
                 continue
             if leaving[: op.carries] == carries:
                 break
-            carries = [_agreed(a, b) for a, b in zip(carries, leaving[: op.carries], strict=True)]
+            carries = [agreed(a, b) for a, b in zip(carries, leaving[: op.carries], strict=True)]
         else:
             raise NotInParts(f"the loop at {op.source}")
         self._adopt(trial)
@@ -234,7 +239,7 @@ class Timewise:
             self.part(v, state if i < op.carries or state < 0 else state + 1)
             for i, (v, state) in enumerate(zip(op.results, leaving, strict=True))
         )
-        ops.append(replace(op, operands=operands, results=results, regions=(inside,)))
+        ops.append(structs.replace(op, operands=operands, results=results, regions=(inside,)))
 
     def _enter(self, value: int, state: int, ops: list[Op]) -> int:
         if self.of(value) == REPLICATED and state == SUM and not self.is_zero(value):
@@ -268,33 +273,3 @@ def _depends_on_place(op: Op, entry: int) -> bool:
     """Whether the part of an op along a factor must know which part it is."""
     name = op.rule.factors[entry].name
     return op.primitive in POSITIONAL or (op.primitive.startswith(("gather", "scatter")) and name.startswith("p"))
-
-
-def _unstacked(state: int) -> int:
-    """The state of a slice of what a loop goes over."""
-    if state == 0:
-        raise NotInParts("a loop over the batch")
-    return state - 1 if state > 0 else state
-
-
-def _sliced(values: Sequence[int], states: Sequence[int], error: NotInParts) -> list[int]:
-    """Carries of which one that enters whole is split where the body needs a slice of it."""
-    value, dim = error.needs or (None, 0)
-    if value not in values or states[values.index(value)] != REPLICATED:
-        raise error
-    return [dim if v == value else state for v, state in zip(values, states, strict=True)]
-
-
-def _agreed(before: int, after: int) -> int:
-    """What a carry is that enters in one state and leaves in another."""
-    if before != REPLICATED and after != before:
-        raise NotInParts("a carry changes how it depends on the batch")
-    return after
-
-
-def batch_states(graph: Graph, parts: int) -> Mapping[int, int]:
-    """Inputs that are split along time: those of the batch whose first dim is the one that most of them have."""
-    batch = [v for v in graph.top.inputs if graph.role(v) == "batch" and graph.avals[v].shape]
-    extents = [graph.avals[v].shape[0] for v in batch]
-    common = max(set(extents), key=lambda n: (extents.count(n), n), default=0)
-    return {v: 0 for v in batch if graph.avals[v].shape[0] == common and common % parts == 0}

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Any
 
 import jax
 import numpy as np
 from jax import lax
+from msgspec import structs
 
 from swplan.ir.graph import Aval, Op
 from swplan.ir.ops import OpSpec, rule_of
@@ -60,11 +60,11 @@ class JaxMaker:
         key = (kind, shapes, avals[target])
         if key not in self._known:
             self._known[key] = _traced(function, shapes, avals[target])
-        return replace(self._known[key], operands=operands, results=(target,))
+        return structs.replace(self._known[key], operands=operands, results=(target,))
 
 
 def _traced(function: Callable, operands: tuple[Aval, ...], result: Aval) -> Op:
-    structs = [jax.ShapeDtypeStruct(aval.shape, jax.numpy.dtype(aval.dtype)) for aval in operands]
-    (eqn,) = jax.make_jaxpr(function)(*structs).jaxpr.eqns
+    abstract = [jax.ShapeDtypeStruct(aval.shape, jax.numpy.dtype(aval.dtype)) for aval in operands]
+    (eqn,) = jax.make_jaxpr(function)(*abstract).jaxpr.eqns
     rule = rule_of(OpSpec(eqn.primitive.name, eqn.params, operands, (result,)), SOURCE)
     return Op(eqn.primitive.name, (), (), eqn.params, eqn.primitive, rule, SOURCE)

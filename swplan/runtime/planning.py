@@ -16,7 +16,7 @@ from swplan.ir.pins import kept_values
 from swplan.passes.microbatch import in_micro_batches
 from swplan.passes.partition import partition
 from swplan.passes.recompute import recomputed
-from swplan.passes.timewise import NotInParts
+from swplan.passes.timestates import NotInParts
 from swplan.plan import FORMAT, Alternative, Certificate, Plan, Precision, Recompute, Trade
 from swplan.runtime import describe
 from swplan.runtime.alternatives import beside, price_of, runners_up
@@ -85,7 +85,8 @@ def make_plan(program: Program, cluster: Cluster, *, name: str, precision: Preci
         ).error()
     classics = [] if wish.baseline else [beside(prepared, kind, explored.found.best.cost_s) for kind in CLASSICS]
     forced = wish.micro_batches is not None or wish.recompute != "auto" or (held is not None and held.is_held)
-    explored = _cheapest(prepared, explored, [other for _, other in classics if other is not None and not forced])
+    others = [other for _, other in classics if other is not None and not forced]
+    explored = _cheapest(prepared, explored, others) if others else explored
     alternatives = runners_up(explored.subject, explored.found) + tuple(row for row, _ in classics)
     planned_program = replace(program, graph=explored.subject.graph)
     plan = write_down(explored, planned_program, name, precision, alternatives, remarks)
@@ -139,8 +140,7 @@ def variant_graph(graph: Graph, variant: Variant) -> Graph | None:
 
 
 def _rewritten(graph: Graph, parts: int, dropped: frozenset[int]) -> Graph:
-    graph = recomputed(graph, dropped)
-    return in_micro_batches(graph, parts, JaxMaker())
+    return in_micro_batches(recomputed(graph, dropped), parts, JaxMaker())
 
 
 def planned(plan: Plan, program: Program) -> Program:

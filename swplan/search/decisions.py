@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from msgspec import Struct
+
 from swplan.ir.again import Again, read_again
 from swplan.ir.graph import Aval, Graph, Op, Region, reads
 from swplan.ir.joining import joined_sums
@@ -19,8 +21,7 @@ from swplan.ir.pin import Pin
 Key = tuple[str, int]
 
 
-@dataclass(frozen=True, slots=True)
-class Node:
+class Node(Struct, frozen=True, gc=False):
     """One decision. `key` names it in the plan; `count` is how often it runs; `stacked` how many values it holds.
 
     `pins` is what a user asks of it.
@@ -36,8 +37,7 @@ class Node:
     pins: tuple[Pin, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Edge:
+class Edge(Struct, frozen=True, gc=False):
     """A value that goes from `source` (its result `out`) to `target` (its operand `slot`), `count` times a step.
 
     `aval` is the value where it is resharded; `source_shift`, `target_shift` say how many leading dims it has beyond
@@ -95,20 +95,21 @@ class _Builder:
     def define(self, value: int, node: int, out: int, count: int, shift: int = 0) -> None:
         """Says who produces a value; if several ops read it, or it is pinned, they read one copy, a decision too."""
         self.origin[value], self.scope[value] = (node, out, shift), count
-        shared = self.readers.get(value, 0) > 1 or ("copy", value) in self.pinned
+        shared = self.readers.get(value, 0) > 1 or (self.pinned and ("copy", value) in self.pinned)
         if shared and self.graph.avals[value].shape:
-            copy = self.variable(("copy", value), value, count, pending=False)
+            copy = self.variable(("copy", value), value, count)
             self.connect(value, copy, 0)
             self.origin[value] = (copy, 0, 0)
 
     def connect(self, value: int, target: int, slot: int, target_shift: int = 0, reader: Op | None = None) -> None:
         """Adds the edge of a value to a node; it is resharded where it is defined, outside of loops that read it."""
-        if value in self.graph.constants and not self.graph.avals[value].shape:
+        aval = self.graph.avals[value]
+        if not aval.shape and value in self.graph.constants:
             return
         source, out, shift = self.origin[value]
         if reader is not None and value in self.copied and self.again.is_later(reader, value):
             source, out, shift = self.copied[value], 0, 0
-        aval, runs, sums = self.graph.avals[value], self.scope[value], self.sums.get(value, 1)
+        runs, sums = self.scope[value], self.sums.get(value, 1)
         self.edges.append(Edge(source, out, target, slot, aval, runs, shift, target_shift, sums))
 
     def region(self, region: Region, count: int) -> None:
@@ -132,7 +133,7 @@ class _Builder:
         self.nodes.append(Node(producer_key(op), count, op))
         node = len(self.nodes) - 1
         for slot, value in enumerate(op.operands):
-            self.connect(value, node, slot, reader=op)
+            self.connect(value, node, slot, 0, op)
         for out, value in enumerate(op.results):
             self.define(value, node, out, count)
 

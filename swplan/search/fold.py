@@ -8,14 +8,15 @@ classes with the edges between them are the folded graph on which the search is 
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
+
+import numpy as np
 
 from swplan.search.decisions import DecisionGraph, Edge, Node
 
 ROUNDS = 3
-
-Ends = list[tuple[int, int]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,18 +44,18 @@ class Folded:
 
 def fold(decisions: DecisionGraph, rounds: int = ROUNDS) -> Folded:
     """Classes of decisions that are made once."""
-    colours = _numbered([_signature(node) for node in decisions.nodes])
-    into, out_of = _ends(decisions)
+    colours = np.array(_numbered(map(_signature, decisions.nodes)), dtype=np.int64)
+    ends = _Ends.of(decisions)
     for _ in range(rounds):
-        colours = _numbered(_refined(colours, into, out_of))
+        colours = np.array(_numbered(zip(colours.tolist(), *ends.seen(colours), strict=True)), dtype=np.int64)
     members: list[list[int]] = [[] for _ in range(max(colours, default=-1) + 1)]
-    for node, colour in enumerate(colours):
+    for node, colour in enumerate(colours.tolist()):
         members[colour].append(node)
     return Folded(
         decisions=decisions,
-        class_of=tuple(colours),
+        class_of=tuple(colours.tolist()),
         members=tuple(map(tuple, members)),
-        edges=_folded_edges(decisions.edges, colours),
+        edges=ends.folded(decisions.edges, colours),
     )
 
 
@@ -65,47 +66,70 @@ def _signature(node: Node) -> Hashable:
     return (node.key[0], node.aval, node.pending, node.role, node.count, pins)
 
 
-def _ends(decisions: DecisionGraph) -> tuple[list[Ends], list[Ends]]:
-    """For every node the edges into it and out of it: a number for the kind of each, and the node at its other end.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Ends:
+    """The ends of all edges.
 
-    Kinds are so far apart that the number plus any colour says both.
+    Attributes:
+      source: the nodes from which edges go.
+      target: the nodes to which they go.
+      kind: a number for what tells an edge from another between nodes of the same colours.
+      like: a number for what tells their representatives apart.
     """
-    kinds: dict[Hashable, int] = {}
-    into: list[Ends] = [[] for _ in decisions.nodes]
-    out_of: list[Ends] = [[] for _ in decisions.nodes]
-    for edge in decisions.edges:
-        kind = kinds.setdefault((edge.out, edge.slot, edge.count), len(kinds)) * len(decisions.nodes)
-        into[edge.target].append((kind, edge.source))
-        out_of[edge.source].append((kind, edge.target))
-    return into, out_of
 
+    source: np.ndarray
+    target: np.ndarray
+    kind: np.ndarray
+    like: np.ndarray
 
-def _refined(colours: Sequence[int], into: Sequence[Ends], out_of: Sequence[Ends]) -> Iterator[Hashable]:
-    for colour, sources, targets in zip(colours, into, out_of, strict=True):
-        read = sorted([kind + colours[node] for kind, node in sources])
-        yield colour, tuple(read), frozenset([kind + colours[node] for kind, node in targets])
+    @classmethod
+    def of(cls, decisions: DecisionGraph) -> _Ends:
+        """Those of a decision graph."""
+        edges = decisions.edges
+        same = _numbered((e.out, e.slot, e.count, id(e.aval), e.source_shift, e.target_shift, e.sums) for e in edges)
+        one = dict(zip(same, edges, strict=True)).values()
+        kind = _numbered((e.out, e.slot, e.count) for e in one)
+        like = _numbered((e.out, e.slot, e.aval, e.source_shift, e.target_shift, e.sums) for e in one)
+        columns = {
+            "source": [edge.source for edge in edges],
+            "target": [edge.target for edge in edges],
+            "kind": [kind[number] for number in same],
+            "like": [like[number] for number in same],
+        }
+        return cls(**{name: np.array(column, dtype=np.int64) for name, column in columns.items()})
+
+    def seen(self, colours: np.ndarray) -> tuple[list[bytes], list[bytes]]:
+        """For every node the kinds of edges into it with the colours they come from; and of those out of it, once."""
+        into = np.sort(self._keys(self.target, self.source, colours))
+        out_of = np.unique(self._keys(self.source, self.target, colours))
+        return self._by_node(into, len(colours)), self._by_node(out_of, len(colours))
+
+    def _keys(self, here: np.ndarray, there: np.ndarray, colours: np.ndarray) -> np.ndarray:
+        """For every edge a number that says its node, its kind, and the colour at its other end."""
+        return here * self._width(len(colours)) + self.kind * len(colours) + colours[there]
+
+    def _width(self, nodes: int) -> int:
+        return nodes * (int(self.kind.max(initial=0)) + 1)
+
+    def _by_node(self, keys: np.ndarray, nodes: int) -> list[bytes]:
+        """What ordered keys say of every node."""
+        width = self._width(nodes)
+        bounds = (np.searchsorted(keys, np.arange(nodes + 1) * width) * keys.itemsize).tolist()
+        data = (keys % width).tobytes()
+        return [data[start:stop] for start, stop in pairwise(bounds)]
+
+    def folded(self, edges: Sequence[Edge], colours: np.ndarray) -> tuple[tuple[Edge, int], ...]:
+        """The first edge of every kind between two classes, with the counts of all."""
+        kinds = int(self.like.max(initial=0)) + 1
+        keys = (colours[self.source] * len(colours) + colours[self.target]) * kinds + self.like
+        totals: dict[int, int] = {}
+        first: dict[int, Edge] = {}
+        for key, edge in zip(keys.tolist(), edges, strict=True):
+            first.setdefault(key, edge)
+            totals[key] = totals.get(key, 0) + edge.count
+        return tuple((edge, totals[key]) for key, edge in first.items())
 
 
 def _numbered(keys: Iterable[Hashable]) -> list[int]:
     numbers: dict[Hashable, int] = {}
     return [numbers.setdefault(key, len(numbers)) for key in keys]
-
-
-def _folded_edges(edges: Sequence[Edge], colours: Sequence[int]) -> tuple[tuple[Edge, int], ...]:
-    totals: dict[Hashable, list] = {}
-    for edge in edges:
-        key = (
-            colours[edge.source],
-            edge.out,
-            colours[edge.target],
-            edge.slot,
-            edge.aval,
-            edge.source_shift,
-            edge.target_shift,
-            edge.sums,
-        )
-        if key in totals:
-            totals[key][1] += edge.count
-        else:
-            totals[key] = [edge, edge.count]
-    return tuple((edge, count) for edge, count in totals.values())

@@ -8,10 +8,10 @@ search's problem.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-
-import numpy as np
+from itertools import accumulate
+from operator import attrgetter
 
 from swplan.passes.fusion import OnChip
 from swplan.search.decisions import DecisionGraph, Node
@@ -35,27 +35,27 @@ class Moment:
 def moments(folded: Folded, fused: OnChip) -> tuple[Moment, ...]:
     """The moments of each part of the step at which most bytes are alive, but those of which others hold all."""
     spans = _spans(folded.decisions, fused)
-    times = len(folded.decisions.nodes) + 1
-    alive = np.zeros(times + 1)
+    change = [0.0] * (len(folded.decisions.nodes) + 2)
     for start, end, held, _ in spans:
-        alive[start] += held
-        alive[end + 1] -= held
-    alive = np.cumsum(alive)
-    points = {int(alive.argmax()): "peak", **_peaks(folded.decisions, alive)}
+        change[start] += held
+        change[end + 1] -= held
+    alive = list(accumulate(change))
+    points = {alive.index(max(alive)): "peak", **_peaks(folded.decisions, alive)}
     found = [_moment(folded, spans, time, label) for time, label in sorted(points.items())]
     held = [one for one in found if one.held]
     return tuple(one for i, one in enumerate(held) if not any(_covers(other, one) for other in held[i + 1 :]))
 
 
-def _peaks(decisions: DecisionGraph, alive: np.ndarray) -> dict[int, str]:
+def _peaks(decisions: DecisionGraph, alive: Sequence[float]) -> dict[int, str]:
     """When most is alive in each part of the step; if products follow that of the optimizer, it is named `update`."""
     times: dict[str, list[int]] = defaultdict(list)
+    last_product = 0
     for time, node in enumerate(decisions.nodes):
         if node.op is not None:
             times[node.op.stage].append(time)
-    found = {stage: max(of_stage, key=lambda t: alive[t]) for stage, of_stage in times.items()}
-    products = [t for t, node in enumerate(decisions.nodes) if node.op and node.op.rule.work.unit == "matmul"]
-    among = max(products, default=0) > found.get("optimizer", 0)
+            last_product = time if node.op.rule.work.unit == "matmul" else last_product
+    found = {stage: max(of_stage, key=alive.__getitem__) for stage, of_stage in times.items()}
+    among = last_product > found.get("optimizer", 0)
     return {time: "update" if stage == "optimizer" and among else stage for stage, time in found.items()}
 
 
@@ -77,9 +77,11 @@ def _spans(decisions: DecisionGraph, fused: OnChip) -> list[Span]:
     lives = _Lives(decisions, fused)
     spans = []
     for position, node in enumerate(decisions.nodes):
+        if lives.is_fused[position] or node.key[0] == "output":
+            continue
         for out, size in enumerate(_sizes(node, decisions, fused)):
-            periods = lives.periods((position, out)) if size else ()
-            spans += [(first, final, size, (position, out)) for first, final in periods]
+            value = (position, out)
+            spans += [(first, final, size, value) for first, final in (lives.periods(value) if size else ())]
     return spans
 
 
@@ -96,23 +98,26 @@ class _Lives:
     def __init__(self, decisions: DecisionGraph, fused: OnChip) -> None:
         self.decisions = decisions
         self.loops = sorted(decisions.loops, key=lambda loop: (loop[0], -loop[1]))
+        self.kinds = [node.key[0] for node in decisions.nodes]
+        self.is_fused = [_is_fused(node, fused) for node in decisions.nodes]
         self.last: dict[Value, int] = {}
         self.standing: dict[Value, list[int]] = {}
         self.source: dict[int, int] = {}
-        for edge in sorted(decisions.edges, key=lambda edge: -edge.target):
-            value = (edge.source, edge.out)
-            self.last[value] = max(self.last.get(value, edge.source), self.until(edge.target, fused))
-            if decisions.nodes[edge.target].key[0] in STANDS_IN and decisions.nodes[edge.source].key[0] != "slice":
-                self.standing.setdefault(value, []).append(edge.target)
-                self.source[edge.target] = edge.source
+        for edge in sorted(decisions.edges, key=attrgetter("target"), reverse=True):
+            source, target = edge.source, edge.target
+            value, until = (source, edge.out), self.until(target)
+            if until > self.last.get(value, source):
+                self.last[value] = until
+            if self.kinds[target] in STANDS_IN and self.kinds[source] != "slice":
+                self.standing.setdefault(value, []).append(target)
+                self.source[target] = source
         self.place = _places(decisions)
 
-    def until(self, reader: int, fused: OnChip) -> int:
+    def until(self, reader: int) -> int:
         """To when a node holds what it reads: carries take it over when their loop begins."""
-        node = self.decisions.nodes[reader]
-        if node.key[0] == "carry":
+        if self.kinds[reader] == "carry":
             return max(start for start, _ in self.loops if start <= reader) - 1
-        return max(reader, self.last.get((reader, 0), reader)) if _is_fused(node, fused) else reader
+        return max(reader, self.last.get((reader, 0), reader)) if self.is_fused[reader] else reader
 
     def periods(self, value: Value) -> list[tuple[int, int]]:
         """The periods of a value, without those in which others stand in for it."""
@@ -120,24 +125,26 @@ class _Lives:
         if value in self.place:
             stop = min(stop, self.read_until((self.place[value], 0)) - 1)
         found = []
-        for start, end in sorted(self.stead(node) for node in self.standing.get(value, ())):
+        steads = self.standing.get(value)
+        for start, end in sorted(map(self.stead, steads)) if steads else ():
             found.append((first, start - 1))
             first = max(first, end + 1)
-        return [(start, end) for start, end in (*found, (first, stop)) if start <= end]
+        found.append((first, stop))
+        return [period for period in found if period[0] <= period[1]]
 
     def life(self, value: Value) -> tuple[int, int]:
         """From when to when a value is held, or what stands in for it."""
-        position, node = value[0], self.decisions.nodes[value[0]]
-        if node.key[0] in ("input", "constant"):
-            return position, len(self.decisions.nodes)
+        position, kind = value[0], self.kinds[value[0]]
+        if kind in ("input", "constant"):
+            return position, len(self.kinds)
         first, stop = position, self.last.get(value, position)
         around = [loop for loop in self.loops if loop[0] <= position <= loop[1]]
-        if node.key[0] == "stack":
+        if kind == "stack":
             first = around[-1][0]
         taken = [loop for loop in around if self.source.get(position, position) < loop[0]]
         if taken:  # what is made of a value from outside of loops is made there
             first, stop = min(first, taken[0][0]), max(stop, taken[0][1])
-        return first, max([stop, *(end for start, end in self.loops if first < start <= stop <= end)])
+        return first, max([end for start, end in self.loops if first < start <= stop <= end], default=stop)
 
     def stead(self, node: int) -> tuple[int, int]:
         """From when to when a node stands in for its source, or another one for it."""
@@ -159,16 +166,15 @@ def _places(decisions: DecisionGraph) -> dict[Value, int]:
 
 
 def _sizes(node: Node, decisions: DecisionGraph, fused: OnChip) -> list[float]:
-    """Bytes of the results of a node; what never reaches memory takes none, nor do copies of it."""
-    if _is_fused(node, fused) or node.key[0] == "output":
-        return [0]
-    if node.op is not None:
-        avals = decisions.graph.avals
-        return [0 if value in fused else avals[value].bytes for value in node.op.results]
-    return [node.aval.bytes * node.stacked]
+    """Bytes of the results of a node; what never reaches memory takes none."""
+    if node.op is None:
+        return [node.aval.bytes * node.stacked]
+    avals = decisions.graph.avals
+    return [0 if value in fused.values else avals[value].bytes for value in node.op.results]
 
 
 def _is_fused(node: Node, fused: OnChip) -> bool:
     """Whether a node makes, or copies, one value that never reaches memory."""
-    values = node.op.results if node.op is not None else node.key[1:] if node.key[0] in ("copy", "again") else ()
-    return len(values) == 1 and values[0] in fused
+    if node.op is not None:
+        return len(node.op.results) == 1 and node.op.results[0] in fused.values
+    return node.key[0] in ("copy", "again") and node.key[1] in fused.values

@@ -9,7 +9,7 @@ from models import mixtures, moe
 from models.training import FAST_COMPILE
 from swplan.ir.graph import free_values, walk
 from swplan.passes.microbatch import in_micro_batches
-from swplan.passes.timewise import NotInParts
+from swplan.passes.timestates import NotInParts
 from swplan.runtime.maker import JaxMaker
 from swplan.runtime.trace import trace
 

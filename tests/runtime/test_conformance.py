@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import lax
+from msgspec import structs
 
 from swplan.ir.device import DeviceProgram, DeviceRegion, Loop, Move, walk_device
 from swplan.ir.graph import Aval, Graph
@@ -219,7 +220,7 @@ def test_finds_a_collective_that_was_not_compiled(case):
     ],
 )
 def test_finds_other_terms(case, kind, step, what):
-    found = differences(case, kind, lambda op: replace(op, step=replace(op.step, **step)))
+    found = differences(case, kind, lambda op: structs.replace(op, step=replace(op.step, **step)))
     assert {difference.what for difference in found} <= what
 
 
@@ -232,13 +233,13 @@ def resized(case: Case, aval: Aval):
     """Differences when the value that is gathered is planned as this one."""
     move = next(op for op in case.program.top.ops if isinstance(op, Move) and op.step.kind == "all_gather")
     touched = {*move.operands, *move.results}
-    values = tuple(replace(v, aval=aval) if i in touched else v for i, v in enumerate(case.program.values))
+    values = tuple(structs.replace(v, aval=aval) if i in touched else v for i, v in enumerate(case.program.values))
     return case.compare(values=values).differences
 
 
 def test_a_loop_whose_length_only_one_side_knows_is_a_difference(case):
     def forget(op):
-        return replace(op, op=replace(op.op, trips=None)) if isinstance(op, Loop) else op
+        return replace(op, op=structs.replace(op.op, trips=None)) if isinstance(op, Loop) else op
 
     found = case.compare(top=replace(case.program.top, ops=tuple(map(forget, case.program.top.ops))))
     assert {difference.what for difference in found.differences} == {"other exact", "compiled but not planned"}
