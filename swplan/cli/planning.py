@@ -32,6 +32,10 @@ Recompute = Annotated[
     str,
     typer.Option("--recompute", help="Of the forward pass in the backward pass: auto, nothing or everything."),
 ]
+MaxAxes = Annotated[
+    int,
+    typer.Option("--max-axes", min=0, help="Look at meshes of so many axes in any case; 0: of two, of three if need be."),
+]
 TimeLimit = Annotated[
     float | None, typer.Option("--time-limit", min=0, help="Seconds after which the best plan so far is taken.")
 ]
@@ -86,11 +90,13 @@ def plan(
     precision: PrecisionName = "auto",
     micro_batches: MicroBatches = 0,
     recompute: Recompute = "auto",
+    max_axes: MaxAxes = 0,
     time_limit: TimeLimit = None,
     settings: Settings = [],  # noqa: B006 (typer reads it and never changes it)
 ) -> None:
     """Plan a model on a cluster and show the plan; --json FILE keeps it for the other verbs."""
-    variant = {"micro_batches": micro_batches or None, "recompute": recompute, "time_limit": time_limit}
+    variant = {"micro_batches": micro_batches or None, "recompute": recompute}
+    variant |= {"max_axes": max_axes or None, "time_limit": time_limit}
     question = _question(model, cluster, baseline, precision, **variant)
     with progress() as report:
         made = question.answer(pairs(settings, "--set"), report)

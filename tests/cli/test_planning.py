@@ -17,15 +17,16 @@ def test_plan(run, planned, tmp_path):
     code, out, _ = run("plan", "user:make", *CLUSTER, "--json", "new.json", "--html", "new.html")
     assert code == 0 and "Plan of train_step" in out
     assert Plan.load(tmp_path / "new.json").devices == 8
-    options = {"baseline": None, "precision": "auto", "micro_batches": None, "recompute": "auto", "time_limit": None}
+    options = {"baseline": None, "precision": "auto", "micro_batches": None, "recompute": "auto"}
+    options |= {"max_axes": None, "time_limit": None}
     assert planned == [((2, 4, False, 1), planned[0][1], options)]
 
 
 def test_options_reach_the_planner(run, planned):
     asked = ("--baseline", "data_parallel", "--precision", "bf16", "--micro-batches", "4", "--recompute", "everything")
-    run("plan", "user:make", *CLUSTER, *asked, "--time-limit", "2.5")
+    run("plan", "user:make", *CLUSTER, *asked, "--max-axes", "1", "--time-limit", "2.5")
     wanted = {"baseline": "data_parallel", "precision": "bf16", "micro_batches": 4, "recompute": "everything"}
-    assert planned[0][2] == wanted | {"time_limit": 2.5}
+    assert planned[0][2] == wanted | {"max_axes": 1, "time_limit": 2.5}
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """What does not fit says by how much and what would: every change that is named makes a plan."""
 
+import jax.numpy as jnp
 import pytest
 
 import swplan
@@ -40,3 +41,53 @@ def test_what_is_far_too_large_says_so():
 def test_largest_are_named_with_their_sizes():
     name, held, whole = failing("sw26010pro:nodes=8,memory.bytes=120000").largest[0]
     assert name and 0 < held <= whole
+
+
+def layers(weights, batch):
+    """An update of a stack of small matrices, of which the activations need most memory."""
+
+    def loss(weights):
+        y = batch
+        for w in weights:
+            y = jnp.tanh(y @ w)
+        return jnp.mean(y**2)
+
+    value, slopes = swplan.value_and_grad(loss)(weights)
+    return [w - 0.1 * g for w, g in zip(weights, slopes, strict=True)], value
+
+
+MANY = ([jnp.ones((8, 8))] * 6, jnp.ones((1024, 8)))
+SMALL = "sw26010pro:nodes=2,memory.bytes=1500"
+
+
+def test_the_least_counts_micro_batches_and_recomputation_unless_they_are_forced():
+    """Parameters alone take six times 256 B, an activation of half the batch 16 KiB."""
+    with pytest.raises(InfeasibleError, match="with 256 micro-batches") as free:
+        swplan.plan(layers, *MANY, cluster=SMALL)
+    with pytest.raises(InfeasibleError) as forced:
+        swplan.plan(layers, *MANY, cluster=SMALL, micro_batches=1, recompute="nothing")
+    assert free.value.over_bytes < 3000 and forced.value.over_bytes > 16 << 10
+    assert "micro-batches takes" not in str(forced.value)
+
+
+def test_too_few_axes_are_a_change():
+    """One dim comes apart into three parts, the other into five: fifteen devices need two axes."""
+    args = (jnp.ones((300, 500)), jnp.ones((300, 500)))
+    given = {"cluster": "h100-sxm:gpus=15,memory.bytes=200000", "precision": "fp32"}
+    with pytest.raises(InfeasibleError) as caught:
+        swplan.plan(lambda w, x: (w + 0.1 * x, jnp.zeros(())), *args, max_axes=1, **given)
+    more = next(change for change in caught.value.changes if "axes" in change.what)
+    made = swplan.plan(lambda w, x: (w + 0.1 * x, jnp.zeros(())), *args, **given, **more.options)
+    assert sorted(made.mesh.values()) == [3, 5] and made.peak_memory_bytes <= 200000
+
+
+def test_pins_hold_in_what_would_fit():
+    """With every matrix pinned whole no number of devices is enough for little memory."""
+    cluster = "sw26010pro:nodes=8,memory.bytes=120000"
+    whole = {"state/params/*": (), "state/opt_state/*": ()}
+    free = failing(cluster, precision="fp32")
+    assert free.changes
+    pinned = failing(cluster, precision="fp32", pins=whole)
+    for change in pinned.changes:
+        options = {"cluster": cluster, "precision": "fp32", "pins": whole, **change.options}
+        assert swplan.plan(STEP, *ARGS, max_axes=2, **options).peak_memory_bytes <= 120000
