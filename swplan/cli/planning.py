@@ -34,7 +34,9 @@ Recompute = Annotated[
 ]
 MaxAxes = Annotated[
     int,
-    typer.Option("--max-axes", min=0, help="Look at meshes of so many axes in any case; 0: of two, of three if need be."),
+    typer.Option(
+        "--max-axes", min=0, help="Look at meshes of so many axes in any case; 0: of two, of three if need be."
+    ),
 ]
 TimeLimit = Annotated[
     float | None, typer.Option("--time-limit", min=0, help="Seconds after which the best plan so far is taken.")

@@ -18,7 +18,7 @@ import numpy as np
 from jax.sharding import Mesh
 from scipy.optimize import minimize
 
-from swplan.costmodel.chip import Chip, _folders
+from swplan.costmodel.chip import PACKAGED, Chip, _folders
 from swplan.costmodel.chipwriter import calibrated_chip, write_chip
 from swplan.costmodel.cluster import Cluster
 from swplan.costmodel.collectives import collective_time_s
@@ -53,8 +53,7 @@ def calibrate(progress: Progress | None = None, *, save: bool = True, effort: Ef
       effort: how long to measure each program.
 
     Returns:
-      the chip `host` with every number measured but what the compiler states; collectives only where there are two
-      devices or more.
+      the chip `host` with every number measured; collectives only where there are two devices or more.
     """
     numbers: Numbers = {}
     jobs = _jobs(loops.all_devices(), effort or Effort(), numbers)
@@ -154,9 +153,15 @@ def machine_bytes() -> int:
 
 
 def _rendezvous(mesh: Mesh, effort: Effort) -> Numbers:
+    """What a sum costs that goes not with the members of its group: of a line through pairs and all devices."""
     body, start, meetings = loops.rendezvous(mesh.size)
-    seconds = loops.seconds_per_trip(body, start, mesh, effort) / meetings
-    return _number("network.host.rendezvous_s", seconds, mesh, "sums of 256 B over pairs, other pairs each time")
+    pairs_s = loops.seconds_per_trip(body, start, mesh, effort) / meetings
+    all_s = loops.seconds_per_trip(*loops.together(), mesh, effort)
+    seconds = max(0.0, pairs_s - max(0.0, all_s - pairs_s) / max(1, mesh.size - 2))
+    what = (
+        f"of sums of 256 B, {pairs_s * 1e6:.0f} us over pairs, other pairs each time, and {all_s * 1e6:.0f} us over all"
+    )
+    return _number("network.host.rendezvous_s", seconds, mesh, what)
 
 
 def _exchange(kind: str, mesh: Mesh, effort: Effort, known: Numbers) -> Numbers:
@@ -196,7 +201,8 @@ def fit(
     Returns:
       (latency in seconds, bytes per second).
     """
-    cluster = Cluster.parse(f"host:devices={members},network.host.rendezvous_s={rendezvous_s!r}")
+    chip = PACKAGED / "host.toml"
+    cluster = Cluster.parse(f"{chip}:devices={members},network.host.rendezvous_s={rendezvous_s!r}")
     sizes, measured = np.array(buffer_bytes, float), np.array(seconds)
     keys = [f"network.host.{kind}_{what}" for what in ("latency_s", "bytes_per_s")]
 

@@ -194,6 +194,11 @@ def rendezvous(size: int) -> tuple[Body, list[jax.Array], int]:
     return body, [jnp.ones(64, jnp.float32)], len(pairs)
 
 
+def together() -> tuple[Body, list[jax.Array]]:
+    """The same sum over all devices."""
+    return lambda x: (0.1 * lax.psum(x, AXIS),), [jnp.ones(64, jnp.float32)]
+
+
 def exchange(kind: str, size: int, buffer_bytes: int) -> tuple[Body, list[jax.Array]]:
     """One exchange of fp32 among all `size` devices."""
     collective = EXCHANGES[kind]
