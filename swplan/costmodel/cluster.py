@@ -38,7 +38,6 @@ class Tier:
         latency_s: Of one message.
         links: By kind of collective; equal to the two numbers above where the chip states nothing else.
         rendezvous_s: Until the devices of a group have met, however many they are; before every exchange.
-        joined_bytes: Up to which sums that nothing waits for are done in one exchange.
     """
 
     name: str
@@ -47,7 +46,6 @@ class Tier:
     latency_s: float
     links: Mapping[str, Link]
     rendezvous_s: float = 0.0
-    joined_bytes: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,15 +150,8 @@ def _tier(chip: Chip, name: str, size: int, bytes_per_s: float) -> Tier:
         )
         for kind in COLLECTIVES
     }
-    return Tier(
-        name=name,
-        size=size,
-        bytes_per_s=bytes_per_s,
-        latency_s=latency_s,
-        links=links,
-        rendezvous_s=_number(chip, name, "rendezvous_s", 0.0),
-        joined_bytes=_number(chip, name, "joined_bytes", 0.0),
-    )
+    met_s = _number(chip, name, "rendezvous_s", 0.0)
+    return Tier(name=name, size=size, bytes_per_s=bytes_per_s, latency_s=latency_s, links=links, rendezvous_s=met_s)
 
 
 def _number(chip: Chip, tier: str, name: str, default: float) -> float:

@@ -21,24 +21,22 @@ from swplan.errors import ChipError
 
 
 def collective_time_s(
-    kind: str, group: Group, buffer_bytes: float | np.ndarray, cluster: Cluster, sums: int | np.ndarray = 1
+    kind: str, group: Group, buffer_bytes: float | np.ndarray, cluster: Cluster
 ) -> tuple[float | np.ndarray, int | np.ndarray]:
     """Time of one exchange by the cheapest algorithm.
 
-    A group of one and a buffer of zero bytes cost exactly 0. A sum that may be joined with others pays its part of
-    what it costs to start one exchange: as if all filled the same number of them, of at most `joined_bytes`.
+    A group of one and a buffer of zero bytes cost exactly 0.
 
     Args:
         kind: One of `COLLECTIVES`.
         group: Who takes part; all groups of the same axes exchange at the same time.
         buffer_bytes: Bytes of the local buffer (see the module), a number or an array of any shape.
         cluster: The network.
-        sums: With how many an all_reduce may be joined, itself included; a number, or shaped like the buffers.
 
     Returns:
         Time in seconds and the index of the algorithm in `algorithm_names(kind)`, both shaped like `buffer_bytes`.
     """
-    times = _times(kind, group, buffer_bytes, cluster, sums)
+    times = _times(kind, group, buffer_bytes, cluster)
     index = times.argmin(axis=0)
     best = times.min(axis=0)
     return (best, index) if times.ndim > 1 else (float(best), int(index))
@@ -79,22 +77,12 @@ def check_algorithms(names: tuple[str, ...], where: str) -> None:
 _THREE = (Hop(members=3, inside=1, bytes_per_s=1.0, latency_s=0.0),)
 
 
-def _times(
-    kind: str, group: Group, buffer_bytes: float | np.ndarray, cluster: Cluster, sums: int | np.ndarray = 1
-) -> np.ndarray:
+def _times(kind: str, group: Group, buffer_bytes: float | np.ndarray, cluster: Cluster) -> np.ndarray:
     """Times of all algorithms `[A, *shape of buffer_bytes]`."""
     alpha_s, beta_s_per_byte = lines(kind, group, cluster)
     size = np.asarray(buffer_bytes, dtype=float)
     column = (-1, *(1,) * size.ndim)
-    starts = _started(group, size, cluster, sums) if kind == "all_reduce" else 1.0
-    return np.where(size > 0, alpha_s.reshape(column) * starts + beta_s_per_byte.reshape(column) * size, 0.0)
-
-
-def _started(group: Group, size: np.ndarray, cluster: Cluster, sums: int | np.ndarray) -> np.ndarray:
-    """Which part of an exchange each buffer starts that may be joined with others."""
-    crossed = zip(cluster.tiers, group.per_tier, strict=True)
-    joined_bytes = min((tier.joined_bytes for tier, n in crossed if n > 1), default=0.0)
-    return np.clip(size / joined_bytes, 1 / np.asarray(sums), 1.0) if joined_bytes else np.ones(size.shape)
+    return np.where(size > 0, alpha_s.reshape(column) + beta_s_per_byte.reshape(column) * size, 0.0)
 
 
 @lru_cache(maxsize=65536)

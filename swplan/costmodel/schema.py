@@ -182,7 +182,6 @@ def _tier_keys(tier: str, inner: str | None, is_last: bool) -> dict[str, Key]:
     found["bytes_per_s"] = Key("byte/s", bytes_per_s, f"what a device sends over a {tier} while all do", required=True)
     found["latency_s"] = Key("s", 1e-5, "of one message", required=True)
     found["rendezvous_s"] = Key("s", 1e-4, "what an exchange costs before its messages, in a group of any size")
-    found["joined_bytes"] = Key("byte", 30_000_000, "up to which sums that nothing waits for are done in one exchange")
     if not is_last:
         found["taper"] = Key("ratio", 0.25, f"share of it that leaves a {tier}, in place of the next tier's bandwidth")
     own = "{} in one kind of collective, if it differs"

@@ -11,7 +11,6 @@ from swplan.costmodel.collectives import algorithm_names
 from swplan.costmodel.compute import breakdown
 from swplan.ir.device import Compute, DeviceProgram, Move, walk_device
 from swplan.ir.graph import Aval, Graph, walk
-from swplan.ir.joining import joined_sums
 from swplan.ir.layout import JOIN, Layout, spec
 from swplan.passes.memory import MemoryReport
 from swplan.plan import Axis, Collective, Memory, OpCost, Tensor
@@ -90,11 +89,10 @@ def collectives_of(
     """Every exchange, equal ones (same line, same tensor) counted together, dearest first."""
     inputs = dict(zip(graph.top.inputs, graph.names, strict=True))
     totals: dict[Any, list] = {}
-    sums = joined_sums(graph)
     for op, trips in walk_device(program.top):
         if isinstance(op, Move) and op.is_collective:
             held = program.values[op.operands[0]]
-            seconds, algorithm = pricer.step_s(op.step, graph.avals[held.origin], sums.get(held.origin, 1))
+            seconds, algorithm = pricer.step_s(op.step, graph.avals[held.origin])
             what = _tensor_text(graph, held.origin, inputs)
             key = (op.step, what, held.aval, op.source, op.stage, op.reader, algorithm)
             entry = totals.setdefault(key, [0, 0.0, program.buffer_bytes(op)])

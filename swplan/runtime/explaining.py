@@ -196,7 +196,7 @@ def _ends(held: Decided, name: str) -> list[int]:
         steps = reshard(before, after)
         what = f"{held.subject.decisions.nodes[edge.source].role} {edge.aval}"
         if any(step.kind == name for step in steps) or (steps and name == what):
-            seconds = sum(held.pricer.step_s(step, edge.aval, edge.sums)[0] for step in steps) * count
+            seconds = sum(held.pricer.step_s(step, edge.aval)[0] for step in steps) * count
             found.append((-seconds, edge.source, edge.target))
     ends = [end for _, *both in sorted(found) for end in both]
     return [held.subject.folded.class_of[end] for end in ends]

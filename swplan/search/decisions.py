@@ -15,7 +15,6 @@ from msgspec import Struct
 
 from swplan.ir.again import Again, read_again
 from swplan.ir.graph import Aval, Graph, Op, Region, reads
-from swplan.ir.joining import joined_sums
 from swplan.ir.pin import Pin
 
 Key = tuple[str, int]
@@ -41,8 +40,7 @@ class Edge(Struct, frozen=True, gc=False):
     """A value that goes from `source` (its result `out`) to `target` (its operand `slot`), `count` times a step.
 
     `aval` is the value where it is resharded; `source_shift`, `target_shift` say how many leading dims it has beyond
-    the layouts that the two nodes choose (a scanned array has one more than its slice). `sums` is with how many its sum
-    may be joined, itself included.
+    the layouts that the two nodes choose (a scanned array has one more than its slice).
     """
 
     source: int
@@ -53,7 +51,6 @@ class Edge(Struct, frozen=True, gc=False):
     count: int
     source_shift: int = 0
     target_shift: int = 0
-    sums: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +75,6 @@ class _Builder:
     readers: dict[int, int]
     again: Again
     pinned: dict[Key, tuple[Pin, ...]]
-    sums: dict[int, int]
     nodes: list[Node] = field(default_factory=list)
     edges: list[Edge] = field(default_factory=list)
     loops: list[tuple[int, int]] = field(default_factory=list)
@@ -109,8 +105,7 @@ class _Builder:
         source, out, shift = self.origin[value]
         if reader is not None and value in self.copied and self.again.is_later(reader, value):
             source, out, shift = self.copied[value], 0, 0
-        runs, sums = self.scope[value], self.sums.get(value, 1)
-        self.edges.append(Edge(source, out, target, slot, aval, runs, shift, target_shift, sums))
+        self.edges.append(Edge(source, out, target, slot, aval, self.scope[value], shift, target_shift))
 
     def region(self, region: Region, count: int) -> None:
         """Adds the ops of a region that runs `count` times."""
@@ -225,7 +220,7 @@ def _pinned(graph: Graph) -> dict[Key, tuple[Pin, ...]]:
 
 def decision_graph(graph: Graph) -> DecisionGraph:
     """All decisions of a program, in program order."""
-    builder = _Builder(graph, _readers(graph), read_again(graph), _pinned(graph), joined_sums(graph))
+    builder = _Builder(graph, _readers(graph), read_again(graph), _pinned(graph))
     inputs = {}
     for value in graph.top.inputs:
         inputs[value] = builder.variable(("input", value), value, 1)

@@ -86,10 +86,10 @@ class _Ends:
     def of(cls, decisions: DecisionGraph) -> _Ends:
         """Those of a decision graph."""
         edges = decisions.edges
-        same = _numbered((e.out, e.slot, e.count, id(e.aval), e.source_shift, e.target_shift, e.sums) for e in edges)
+        same = _numbered((e.out, e.slot, e.count, id(e.aval), e.source_shift, e.target_shift) for e in edges)
         one = dict(zip(same, edges, strict=True)).values()
         kind = _numbered((e.out, e.slot, e.count) for e in one)
-        like = _numbered((e.out, e.slot, e.aval, e.source_shift, e.target_shift, e.sums) for e in one)
+        like = _numbered((e.out, e.slot, e.aval, e.source_shift, e.target_shift) for e in one)
         columns = {
             "source": [edge.source for edge in edges],
             "target": [edge.target for edge in edges],

@@ -32,15 +32,14 @@ Domains = tuple[tuple[Option, ...], ...]
 class Link:
     """An edge: what it costs for each pair of options of two classes, `count` times.
 
-    One of three: `fixed` seconds; `ways` [S, T] of a `value` (its bytes, and with how many its sum may be joined); or,
-    where `ways` are [T], the seconds of `made`, an entry of the stack that makes the value again, and of the way from
-    there, where layouts are not `equal`.
+    One of three: `fixed` seconds; `ways` [S, T] of a value of `whole_bytes`; or, where `ways` are [T], the seconds of
+    `made`, an entry of the stack that makes the value again, and of the way from there, where layouts are not `equal`.
     """
 
     source: int
     target: int
     count: int
-    value: tuple[int, int] = (0, 1)
+    whole_bytes: int
     fixed: np.ndarray | None = None
     ways: np.ndarray | None = None
     made: int = -1
@@ -81,7 +80,7 @@ class Frame:
       entry: for every class its entry in the stack; -1 for a variable.
       runs: how often the ops of every class run.
       links: edges that cost anything.
-      values: those that go over links.
+      sizes: bytes of values that go over links.
     """
 
     folded: Folded
@@ -91,7 +90,7 @@ class Frame:
     entry: tuple[int, ...]
     runs: tuple[int, ...]
     links: tuple[Link, ...]
-    values: tuple[tuple[int, int], ...]
+    sizes: tuple[int, ...]
     _split: dict[tuple[int, int], np.ndarray] = field(default_factory=dict)
 
     def legal(self, degrees: np.ndarray) -> list[np.ndarray]:
@@ -114,21 +113,21 @@ class Frame:
     def costs(self, pricer: Pricer) -> tuple[list[np.ndarray], list[np.ndarray]]:
         """Seconds of every class, for each option, and of each link, for each pair of options."""
         seconds = self.stack.seconds(pricer.sizes, pricer.cluster.chip)
-        number = {value: position for position, value in enumerate(self.values)}
-        ways_s = pricer.paths_s(self.values) if self.values else np.zeros((0, 1))
-        known: dict[tuple, np.ndarray] = {}
+        number = {size: position for position, size in enumerate(self.sizes)}
+        ways_s = pricer.paths_s(self.sizes) if self.sizes else np.zeros((0, 1))
+        known: dict[tuple[int, int, int], np.ndarray] = {}
         tables = []
         for link in self.links:
-            key = (link.value, id(link.ways), link.count)
+            key = (link.whole_bytes, id(link.ways), link.count)
             if link.fixed is not None:
                 table = link.fixed
             elif link.made >= 0:
-                again_s = self._entry(seconds, link.made) + ways_s[number[link.value]][link.ways]
+                again_s = self._entry(seconds, link.made) + ways_s[number[link.whole_bytes]][link.ways]
                 table = np.where(link.equal, 0.0, (again_s * link.count)[None, :])
             elif key in known:
                 table = known[key]
             else:
-                table = known[key] = ways_s[number[link.value]][link.ways] * link.count
+                table = known[key] = ways_s[number[link.whole_bytes]][link.ways] * link.count
             tables.append(table)
         return self._costs(seconds), tables
 
@@ -207,7 +206,7 @@ class _Builder:
             entry=entry,
             runs=tuple(sum(nodes[member].count for member in members) for members in self.folded.members),
             links=tuple(links),
-            values=tuple(sorted({link.value for link in links if link.fixed is None})),
+            sizes=tuple(sorted({link.whole_bytes for link in links if link.fixed is None})),
         )
 
     def extents(self) -> Extents:
@@ -236,16 +235,16 @@ class _Builder:
         ends = {"source": class_of[edge.source], "target": class_of[edge.target], "count": count}
         if not nodes[edge.target].pins and _stays(nodes[edge.source], edge.out, self.fused):
             fixed = _unchanged_only(sources, targets)
-            return Link(**ends, fixed=fixed) if fixed.any() else None
+            return Link(**ends, whole_bytes=0, fixed=fixed) if fixed.any() else None
         ways, made = path_numbers(sources, targets), _made(self.folded, edge)
         if not ways.any():
             return None
         if made is None:
-            return Link(**ends, value=(edge.aval.bytes, edge.sums), ways=ways)
+            return Link(**ends, whole_bytes=edge.aval.bytes, ways=ways)
         options, whole = remaking(made.rule, targets)
         rest = np.array([path_numbers((w,), (t,))[0, 0] for w, t in zip(whole, targets, strict=True)])
         entry = self.push(made, options)
-        return Link(**ends, value=(edge.aval.bytes, edge.sums), ways=rest, made=entry, equal=ways == 0)
+        return Link(**ends, whole_bytes=edge.aval.bytes, ways=rest, made=entry, equal=ways == 0)
 
 
 def _extents(node: Node) -> Sequence[int]:

@@ -167,24 +167,21 @@ class Pricer:
             self._ops[key] = (options, np.broadcast_to(seconds, (len(options),)))
         return self._ops[key][1]
 
-    def step_s(self, step: Step, aval: Aval, sums: int = 1) -> tuple[float, int]:
-        """Seconds of one step of a resharding of a global value, and which algorithm carries it.
-
-        `sums`: with how many it may be joined, itself included.
-        """
+    def step_s(self, step: Step, aval: Aval) -> tuple[float, int]:
+        """Seconds of one step of a resharding of a global value, and which algorithm carries it."""
         parts = min(degree(step.before, self.sizes), degree(step.after, self.sizes))
-        key = (step.kind, step.axes, is_inner(step), aval.bytes // parts, sums)
+        key = (step.kind, step.axes, is_inner(step), aval.bytes // parts)
         if key not in self._moves:
-            self._moves[key] = self._step_s(step, aval.bytes // parts, sums)
+            self._moves[key] = self._step_s(step, aval.bytes // parts)
         return self._moves[key]
 
-    def _step_s(self, step: Step, buffer_bytes: int, sums: int) -> tuple[float, int]:
+    def _step_s(self, step: Step, buffer_bytes: int) -> tuple[float, int]:
         if step.kind in ("slice", "mask"):
             kept = buffer_bytes // prod(self.sizes[a] for a in step.axes) if step.kind == "slice" else buffer_bytes
             work = Work(read_bytes=kept, written_bytes=kept, launches=1)
             return float(time_s(work, self.cluster.chip)), -1
         group = self.placement.group(step.axes)
-        seconds, algorithm = collective_time_s(step.kind, group, buffer_bytes, self.cluster, sums)
+        seconds, algorithm = collective_time_s(step.kind, group, buffer_bytes, self.cluster)
         return seconds + turning_s(step.kind, step.dim, buffer_bytes, group.size, self.cluster.chip), algorithm
 
     def reshard_s(self, aval: Aval, sources: Sequence[Layout], targets: Sequence[Layout]) -> np.ndarray:
@@ -195,24 +192,20 @@ class Pricer:
         key = (aval.bytes, sources, targets)
         if key not in self._moves:
             paths = path_numbers(sources, targets)
-            self._moves[key] = self.paths_s([(aval.bytes, 1)])[0][paths]
+            self._moves[key] = self.paths_s([aval.bytes])[0][paths]
         return self._moves[key]
 
-    def paths_s(self, values: Sequence[tuple[int, int]]) -> np.ndarray:
-        """Seconds of every way between layouts that was asked for, by its number, for global values [values, ways].
-
-        Of each value: its bytes, and with how many its sum may be joined, itself included.
-        """
+    def paths_s(self, whole_bytes: Sequence[int]) -> np.ndarray:
+        """Seconds of every way between layouts that was asked for, by its number, for global values [values, ways]."""
         axes = len(self.sizes)
         masks = np.arange(1 << axes)
         splits = np.array([prod(s for a, s in enumerate(self.sizes) if mask >> a & 1) for mask in masks])
-        whole_bytes, sums = np.array(values).T[:, :, None]
-        buffers = (whole_bytes // splits).astype(float)
-        rows = [self._kind_prices(*kind, int(mask), buffers, sums) for kind in KINDS for mask in masks]
+        buffers = (np.array(whole_bytes)[:, None] // splits).astype(float)
+        rows = [self._kind_prices(*kind, int(mask), buffers) for kind in KINDS for mask in masks]
         prices = np.concatenate([np.zeros((len(buffers), 1)), *rows], axis=1)
         return prices[:, ways(axes).steps()].sum(axis=2)
 
-    def _kind_prices(self, kind: str, dim: int, mask: int, buffers: np.ndarray, sums: np.ndarray) -> np.ndarray:
+    def _kind_prices(self, kind: str, dim: int, mask: int, buffers: np.ndarray) -> np.ndarray:
         axes = [a for a in range(len(self.sizes)) if mask >> a & 1]
         if kind in ("slice", "mask"):
             kept = buffers // prod(self.sizes[a] for a in axes) if kind == "slice" else buffers
@@ -220,7 +213,7 @@ class Pricer:
             return np.asarray(time_s(work, self.cluster.chip))
         group = self.placement.group(axes)
         turning = turning_s(kind, dim, buffers, group.size, self.cluster.chip)
-        return np.asarray(collective_time_s(kind, group, buffers, self.cluster, sums)[0]) + turning
+        return np.asarray(collective_time_s(kind, group, buffers, self.cluster)[0]) + turning
 
 
 def layouts_of(op: Op, options: tuple[Strategy, ...], slot: int, *, result: bool) -> tuple[Layout, ...]:

@@ -185,22 +185,6 @@ def test_a_rendezvous_comes_before_every_exchange_once(kind, group, buffer_bytes
     assert time_s(kind, group, buffer_bytes, late) == pytest.approx(time_s(kind, group, buffer_bytes) + wait_s)
 
 
-@given(kind=KINDS, group=GROUPS, buffer_bytes=st.floats(1, 1e9), sums=st.integers(1, 300))
-def test_joined_sums_cost_what_one_exchange_of_all_costs(kind, group, buffer_bytes, sums):
-    """Others pay for themselves; beyond the limit, as many exchanges start as it takes."""
-    limits = dict.fromkeys(("network.supernode.joined_bytes", "network.machine.joined_bytes"), 10**15)
-    joins = SUNWAY.replace(limits)
-    each = collective_time_s(kind, group, buffer_bytes, joins, sums)[0]
-    if kind != "all_reduce":
-        assert each == time_s(kind, group, buffer_bytes)
-        return
-    assert sums * each == pytest.approx(time_s(kind, group, sums * buffer_bytes))
-    small = SUNWAY.replace({**limits, "network.supernode.joined_bytes": 1})
-    assert collective_time_s(kind, group, buffer_bytes, small, sums)[0] == (
-        each if group.per_tier[0] == 1 else time_s(kind, group, buffer_bytes)
-    )
-
-
 @pytest.mark.parametrize("ratio", [16, 24])
 @pytest.mark.parametrize("all_to_all_bytes", [1e5, 25e6, 1e9])
 def test_bagualu_puts_the_all_reduce_inside_a_supernode(ratio, all_to_all_bytes):
