@@ -21,7 +21,7 @@ from swplan.solver.problem import Row
 
 TIGHTENINGS = 4
 """How often one mesh is tried, with a lower limit every time: by as much as it was too large, then twice as much."""
-CUTS = 16
+CUTS = 32
 """Plans of one mesh that are ruled out one by one before each time."""
 
 
