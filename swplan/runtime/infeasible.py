@@ -7,7 +7,7 @@ found on a few meshes only, so a whole search may find a faster one.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from swplan.costmodel.cluster import Cluster
@@ -21,6 +21,7 @@ from swplan.runtime.precise import applied, chosen
 from swplan.runtime.trace import Program
 from swplan.search.exploring import MOST_AXES, MOST_PARTS, Make
 from swplan.search.fitting import Found
+from swplan.search.hunting import ROUGH
 from swplan.search.meshes import candidate_meshes, refined, useful_sizes
 from swplan.search.pinning import Pinned
 from swplan.search.planner import find
@@ -34,8 +35,6 @@ SHAPES, MESHES = 12, 2
 """Mesh shapes of up to two axes that are looked at for each change, and meshes that are solved or refined."""
 NEAR = 2.0
 """How many times the memory of a device may be needed where another axis is still tried, if none was asked for."""
-ROUGH = 0.1
-"""Gap to which a plan that shows that a change fits is solved."""
 LOOSENINGS = (1.02, 1.1, 1.3, 1.7, 2.5, 5.0)
 """Memory limits that are tried to find a plan of little memory, in parts of what must be held."""
 SHOWN = 4
@@ -118,9 +117,12 @@ class Lacking:
         """What is held at the peak of a plan that takes as little memory as could be found, of a variant allowed."""
         free = self.asked == "plan" and not self.forced
         allowed = self.subjects if free else {AS_WRITTEN: self.prepared}
-        tried = {variant: ranked(one, self.pins(one), self.max_axes)[0] for variant, one in allowed.items()}
+        rows = {variant: ranked(one, self.pins(one), self.max_axes)[:1] for variant, one in allowed.items()}
+        tried = {variant: (least, area) for variant, found in rows.items() for least, _, area in found}
+        if not tried:
+            return AS_WRITTEN, self.prepared.graph, None
         variant = min(tried, key=lambda variant: tried[variant][0])
-        return variant, allowed[variant].graph, least_peak(allowed[variant], tried[variant][2])
+        return variant, allowed[variant].graph, least_peak(allowed[variant], tried[variant][1])
 
     def reached(self) -> Iterator[str]:
         """What micro-batches and recomputation need at least."""
@@ -151,7 +153,7 @@ class Lacking:
     def lower(self) -> Iterator[Change]:
         """The same in bf16."""
         low = chosen(self.prepared.graph, self.prepared.cluster.chip, "bf16")
-        graph = applied(low, self.program).graph
+        graph = applied(low, replace(self.program, graph=self.prepared.graph)).graph
         yield from self.checked(self.prepared.cluster, "precision bf16", {"precision": "bf16"}, {AS_WRITTEN: graph})
 
     def checked(
@@ -194,11 +196,12 @@ def quick(prepared: Subject, pins: Pinned | None = None, max_axes: int | None = 
 def ranked(prepared: Subject, pins: Pinned | None, max_axes: int | None) -> Ranked:
     """Meshes of up to two axes; while none holds little enough but some come near, those that split an axis of them."""
     most, shapes = max_axes or MOST_AXES, {}
-    for mesh in candidate_meshes(prepared.cluster, prepared.decisions, min(2, most)):
+    fewest = max(min(2, most), pins.axes if pins is not None else 0)
+    for mesh in candidate_meshes(prepared.cluster, prepared.decisions, fewest):
         shapes.setdefault(mesh.sizes, mesh)
     balanced = sorted(shapes.values(), key=lambda mesh: (max(mesh.sizes, default=1), mesh.sizes))[:SHAPES]
     found = _needs(prepared, balanced, pins)
-    for axes in range(3, most + 1):
+    for axes in range(fewest + 1, most + 1) if found else ():
         times = found[0][0] / prepared.cluster.memory_bytes
         if times <= 1 or (max_axes is None and times > NEAR):
             break

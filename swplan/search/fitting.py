@@ -7,7 +7,7 @@ in vain, or there are too many decisions for that to help, it is solved within l
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -34,55 +34,69 @@ class Found:
       program: its device program.
       memory: what that holds at the peak.
       runners_up: the best of other meshes, by cost.
-      bound_s: no plan on any of the meshes costs less.
       meshes: how many meshes there were.
+      bound_s: no plan on any of the meshes costs less.
     """
 
     best: Candidate
     program: DeviceProgram
     memory: MemoryReport
     runners_up: tuple[Candidate, ...]
-    bound_s: float
     meshes: int
+    bound_s: float = -np.inf
 
 
 @dataclass(frozen=True, slots=True)
 class _Attempt:
-    """A candidate, the limit of its estimated memory, how often that was lowered, and what is ruled out."""
+    """A candidate, the limit of its estimated memory, how often that was lowered, and what is ruled out.
+
+    `is_close`: whether it is known whether its mesh has a better one.
+    """
 
     candidate: Candidate
     limit: float
     failures: int = 0
     cuts: tuple[Row, ...] = ()
+    is_close: bool = True
 
 
 def fitting(
-    subject: Subject, candidates: Sequence[Candidate], bound_s: float, meshes: int, worst_s: float = np.inf
+    subject: Subject,
+    candidates: Sequence[Candidate],
+    closer: Callable[[Candidate], Candidate | None],
+    meshes: int,
+    worst_s: float = np.inf,
+    cuts: int = CUTS,
 ) -> tuple[Found | None, float]:
     """The cheapest candidate that fits, or None; and by how many bytes at least estimates were too low of what did not.
 
     Args:
       subject: the program and the cluster.
-      candidates: the best of each mesh, as estimated.
-      bound_s: of the search.
-      meshes: how many it looked at.
+      candidates: the best of each mesh, as estimated and as closely as they were looked at.
+      closer: a better one of its mesh, if there is one; asked before the first program of a mesh is finished.
+      meshes: how many were looked at.
       worst_s: the cost of a plan that is known already: what costs more is not looked for.
+      cuts: so many plans of one mesh are ruled out one by one, where there are few decisions.
     """
-    waiting = [_Attempt(candidate, float(subject.cluster.memory_bytes)) for candidate in candidates]
+    waiting = [_Attempt(one, float(subject.cluster.memory_bytes), is_close=False) for one in candidates]
     lacking = np.inf
     while waiting:
         attempt = _next(waiting, 0.0 if subject.is_small else ENOUGH)
         waiting.remove(attempt)
+        if not attempt.is_close:
+            both = (attempt.candidate, closer(attempt.candidate))
+            waiting += [replace(attempt, candidate=one, is_close=True) for one in both if one is not None]
+            continue
         program = partition(subject.graph, attempt.candidate.placement.sizes, attempt.candidate.choices)
         memory = subject.peak(program)
         if memory.peak_bytes <= subject.cluster.memory_bytes:
             best = replace(attempt.candidate, memory_bytes=memory.peak_bytes)
-            others = tuple(one.candidate for one in sorted(waiting, key=lambda one: one.candidate.cost_s))
-            bound_s = min(bound_s, best.cost_s)
-            best = Found(best=best, program=program, memory=memory, runners_up=others, bound_s=bound_s, meshes=meshes)
-            return best, lacking
+            others = sorted((one.candidate for one in waiting), key=lambda one: one.cost_s)
+            rest = tuple(one for one in others if (one.placement, one.bound) != (best.placement, best.bound))
+            found = Found(best=best, program=program, memory=memory, runners_up=rest, meshes=meshes)
+            return found, lacking
         lacking = min(lacking, memory.peak_bytes - attempt.candidate.memory_bytes)
-        again = _again(subject, attempt, memory.peak_bytes, worst_s)
+        again = _again(subject, attempt, memory.peak_bytes, worst_s, cuts)
         waiting += [] if again is None else [again]
     return None, lacking
 
@@ -94,12 +108,12 @@ def _next(waiting: Sequence[_Attempt], gap: float) -> _Attempt:
     return max(near, key=lambda one: (one.failures, -one.candidate.cost_s))
 
 
-def _again(subject: Subject, attempt: _Attempt, peak_bytes: int, worst_s: float) -> _Attempt | None:
+def _again(subject: Subject, attempt: _Attempt, peak_bytes: int, worst_s: float, most: int) -> _Attempt | None:
     """The best plan on the same mesh but those that are too large, if there is one."""
     candidate, limit, failures = attempt.candidate, attempt.limit, attempt.failures
     area = space(subject.folded, pricer_on(subject, candidate.placement), candidate.bound.options)
     cuts = (*attempt.cuts, _without(area, candidate.picked)) if subject.is_small else ()
-    if not 0 < len(cuts) <= CUTS:
+    if not 0 < len(cuts) <= most:
         cuts, failures = (), failures + 1
         over = peak_bytes - subject.cluster.memory_bytes
         limit = min(limit, max(candidate.memory_bytes, 1.0)) - over * 2 ** (failures - 1)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from swplan.costmodel.network import Placement
-from swplan.search.fitting import Found, fitting
+from swplan.search.fitting import CUTS, Found, fitting
 from swplan.search.pinning import Pinned
 from swplan.search.screening import Open, Screened, Way, screened, status
 from swplan.search.space import Space, space
@@ -32,6 +32,8 @@ from swplan.solver.problem import Problem, Solution, usage
 
 Progress = Callable[[int, int, str], None]
 SEEDS = 2
+ROUGH = 0.1
+"""A gap from which on any plan will do that fits: none is ruled out one by one."""
 PROMISING = 4
 """Meshes on which a variant is solved."""
 REOPENED = 2
@@ -104,7 +106,7 @@ class Hunt:
         return self.best_s if self.subject.is_small else (1 - ENOUGH) * self.best_s
 
     def finish(self) -> Found | None:
-        """The cheapest candidate of which the finished program fits; each is made the best of its mesh before that.
+        """The cheapest candidate of which the finished program fits.
 
         If that costs more than what seemed to fit, meshes that were left out in its favour are looked at after all,
         each once, within as much less as estimates were too low. They are left out again when the time is up, but for
@@ -113,10 +115,9 @@ class Hunt:
         rounds = 0
         while True:
             candidates = sorted(self.candidates, key=lambda c: c.cost_s)
-            closer = self.closer(candidates[0]) if candidates else []
-            found, lacking = fitting(self.subject, closer + candidates, self.bound_s, len(self.seen), self.worst_s)
-            if found is not None and closer:
-                found = replace(found, runners_up=tuple(c for c in found.runners_up if c is not candidates[0]))
+            found, lacking = fitting(
+                self.subject, candidates, self.closer, len(self.seen), self.worst_s, 0 if self.loose >= ROUGH else CUTS
+            )
             again = self.again(found.best.cost_s if found else np.inf)
             known = found is not None or self.worst_s < np.inf
             if not again or (known and self.is_late) or (rounds == REOPENED and not self.subject.is_small):
@@ -129,22 +130,22 @@ class Hunt:
             for way in again:
                 self.look(way, self.bounds[way], (1, 1))
                 self.left.pop(way, None)
-        return found
+        return found and replace(found, bound_s=min(self.bound_s, found.best.cost_s))
 
     def again(self, cost_s: float) -> list[Way]:
         """What was left out of the meshes that may cost less than a plan, the most promising ones."""
         limit_s = min(self.worst_s, cost_s if self.subject.is_small else (1 - ENOUGH) * cost_s)
         return sorted((way for way in self.left if self.bounds[way] < limit_s), key=self.bounds.get)[:PROMISING]
 
-    def closer(self, best: Candidate) -> list[Candidate]:
+    def closer(self, best: Candidate) -> Candidate | None:
         """The best plan of the mesh of one that was not looked at closely, if that costs less."""
         if self.subject.is_small or best.cost_s - best.bound_s <= ENOUGH * best.cost_s or self.loose or self.is_late:
-            return []
+            return None
         way = next(w for w in self.bounds if w.mesh == best.placement and w.bound is best.bound)
         better, bound_s = self.solved(way, best.cost_s, 0.0)
         if not self.spare:
             self.bounds[way] = max(self.bounds[way], min(bound_s, best.cost_s))
-        return [] if better is None else [better]
+        return better
 
     def solved(self, way: Way, worst_s: float, loose: float) -> tuple[Candidate | None, float]:
         """The best of a mesh within memory, if it costs less than `worst_s`, and a bound on all of its plans."""

@@ -12,7 +12,8 @@ from typing import NamedTuple
 import numpy as np
 
 from swplan.solver.compiled import compiled, inner
-from swplan.solver.network import Limits, Network, changes, evaluate, fits, starts, used
+from swplan.solver.large.instance import starts
+from swplan.solver.network import Limits, Network, changes, evaluate, fits, used
 
 SWEEPS = 20
 ROUNDING = 1e-9  # share of a limit that sums may differ by

@@ -12,7 +12,8 @@ from typing import NamedTuple
 import numpy as np
 
 from swplan.solver.compiled import compiled, inner
-from swplan.solver.network import Network, starts
+from swplan.solver.large.instance import starts
+from swplan.solver.network import Network
 
 
 class Steps(NamedTuple):

@@ -18,8 +18,9 @@ from typing import NamedTuple
 import numpy as np
 
 from swplan.solver.compiled import compiled, inner
+from swplan.solver.large.instance import starts
 from swplan.solver.large.relax import relax
-from swplan.solver.network import Limits, Network, starts
+from swplan.solver.network import Limits, Network
 from swplan.solver.shrink.pool import kinds_of
 
 WIDE = 1 << 12  # tables with more entries are first made smaller, by equal rows and equal columns

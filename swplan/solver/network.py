@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from swplan.solver.compiled import compiled
+from swplan.solver.large.instance import starts
 
 
 class Network(NamedTuple):
@@ -74,11 +75,6 @@ class Limits:
     def only(self, rows: Sequence[int]) -> Limits:
         """Some of them."""
         return Limits(usage=self.usage[list(rows)], limit=self.limit[list(rows)])
-
-
-def starts(lengths: Sequence[int] | np.ndarray) -> np.ndarray:
-    """Where parts of these lengths start, one after the other, and where the last one ends."""
-    return np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
 
 
 def flat(parts: Iterable[np.ndarray]) -> np.ndarray:

@@ -19,7 +19,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from swplan.solver.network import Limits, Network, starts
+from swplan.solver.large.instance import starts
+from swplan.solver.network import Limits, Network
 from swplan.solver.shrink.pool import FIELDS, FREE, STEPS, WAITING, Pool, copied, go_back
 from swplan.solver.shrink.rounds import shrink
 

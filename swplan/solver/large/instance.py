@@ -79,7 +79,7 @@ def held(intervals: np.ndarray, amounts: np.ndarray) -> np.ndarray:
     return np.cumsum(change)[:times]
 
 
-def starts(lengths: np.ndarray) -> np.ndarray:
+def starts(lengths: Sequence[int] | np.ndarray) -> np.ndarray:
     """[n + 1] where each of n runs of these lengths starts, and where the last ends."""
     return np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
 
