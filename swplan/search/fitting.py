@@ -1,8 +1,8 @@
 """The last step of the search: the cheapest candidate whose device program fits the memory, where nothing is estimated.
 
 The rows of the search know when values live, not what exchanges and readers hold for a moment. So the peak of the
-finished program decides. A candidate that is too large is ruled out and its mesh solved again; if a few are ruled out
-in vain, or there are too many decisions for that to help, it is solved within less. It stands in line again.
+finished program decides. A candidate that is too large makes way for the next best of its mesh (ruling.py); if a few
+are ruled out in vain, or there are too many decisions for that to help, its mesh is solved within less.
 """
 
 from __future__ import annotations
@@ -15,13 +15,14 @@ import numpy as np
 from swplan.ir.device import DeviceProgram
 from swplan.passes.memory import MemoryReport
 from swplan.passes.partition import partition
-from swplan.search.space import Space, space
+from swplan.search.ruling import Part, following, whole
+from swplan.search.space import problem, space
 from swplan.search.subject import ENOUGH, Candidate, Subject, candidate_of, pricer_on, solve_space
-from swplan.solver.problem import Row
+from swplan.solver.problem import Solution
 
 TIGHTENINGS = 4
 """How often one mesh is tried, with a lower limit every time: by as much as it was too large, then twice as much."""
-CUTS = 32
+RULINGS = 32
 """Plans of one mesh that are ruled out one by one before each time."""
 
 
@@ -42,21 +43,22 @@ class Found:
     program: DeviceProgram
     memory: MemoryReport
     runners_up: tuple[Candidate, ...]
-    meshes: int
+    meshes: int = 0
     bound_s: float = -np.inf
 
 
 @dataclass(frozen=True, slots=True)
 class _Attempt:
-    """A candidate, the limit of its estimated memory, how often that was lowered, and what is ruled out.
+    """A candidate, the limit of its estimated memory, how often that was lowered, and what is left of its mesh.
 
-    `is_close`: whether it is known whether its mesh has a better one.
+    `ruled_out`: so many plans since then. `is_close`: whether it is known whether its mesh has a better one.
     """
 
     candidate: Candidate
     limit: float
     failures: int = 0
-    cuts: tuple[Row, ...] = ()
+    parts: tuple[Part, ...] = ()
+    ruled_out: int = 0
     is_close: bool = True
 
 
@@ -64,9 +66,8 @@ def fitting(
     subject: Subject,
     candidates: Sequence[Candidate],
     closer: Callable[[Candidate], Candidate | None],
-    meshes: int,
     worst_s: float = np.inf,
-    cuts: int = CUTS,
+    rulings: int = RULINGS,
 ) -> tuple[Found | None, float]:
     """The cheapest candidate that fits, or None; and by how many bytes at least estimates were too low of what did not.
 
@@ -74,9 +75,8 @@ def fitting(
       subject: the program and the cluster.
       candidates: the best of each mesh, as estimated and as closely as they were looked at.
       closer: a better one of its mesh, if there is one; asked before the first program of a mesh is finished.
-      meshes: how many were looked at.
       worst_s: the cost of a plan that is known already: what costs more is not looked for.
-      cuts: so many plans of one mesh are ruled out one by one, where there are few decisions.
+      rulings: so many plans of one mesh are ruled out one by one, where there are few decisions.
     """
     waiting = [_Attempt(one, float(subject.cluster.memory_bytes), is_close=False) for one in candidates]
     lacking = np.inf
@@ -93,10 +93,9 @@ def fitting(
             best = replace(attempt.candidate, memory_bytes=memory.peak_bytes)
             others = sorted((one.candidate for one in waiting), key=lambda one: one.cost_s)
             rest = tuple(one for one in others if (one.placement, one.bound) != (best.placement, best.bound))
-            found = Found(best=best, program=program, memory=memory, runners_up=rest, meshes=meshes)
-            return found, lacking
+            return Found(best=best, program=program, memory=memory, runners_up=rest), lacking
         lacking = min(lacking, memory.peak_bytes - attempt.candidate.memory_bytes)
-        again = _again(subject, attempt, memory.peak_bytes, worst_s, cuts)
+        again = _again(subject, attempt, memory.peak_bytes, worst_s, rulings)
         waiting += [] if again is None else [again]
     return None, lacking
 
@@ -110,23 +109,22 @@ def _next(waiting: Sequence[_Attempt], gap: float) -> _Attempt:
 
 def _again(subject: Subject, attempt: _Attempt, peak_bytes: int, worst_s: float, most: int) -> _Attempt | None:
     """The best plan on the same mesh but those that are too large, if there is one."""
-    candidate, limit, failures = attempt.candidate, attempt.limit, attempt.failures
+    candidate, limit, failures = attempt.candidate, attempt.limit, attempt.failures + 1
     area = space(subject.folded, pricer_on(subject, candidate.placement), candidate.bound.options)
-    cuts = (*attempt.cuts, _without(area, candidate.picked)) if subject.is_small else ()
-    if not 0 < len(cuts) <= most:
-        cuts, failures = (), failures + 1
-        over = peak_bytes - subject.cluster.memory_bytes
-        limit = min(limit, max(candidate.memory_bytes, 1.0)) - over * 2 ** (failures - 1)
+    if subject.is_small and attempt.ruled_out < most:
+        stated = problem(area, subject.moments, limit)
+        parts = attempt.parts or (whole(stated, candidate.picked, candidate.cost_s),)
+        parts = following(stated, parts, worst_s)
+        if not parts:
+            return None
+        solution = Solution(choice=parts[0].best, cost=parts[0].least_s, bound=parts[0].least_s, method="ranking")
+        best = candidate_of(area, solution, stated, candidate.bound)
+        return replace(attempt, candidate=best, parts=parts, ruled_out=attempt.ruled_out + 1)
     if failures == TIGHTENINGS:
         return None
-    prices = () if cuts else candidate.prices
-    solution, stated = solve_space(subject, area, limit, worst_s=worst_s, prices=prices, cuts=cuts)
+    over = peak_bytes - subject.cluster.memory_bytes
+    limit = min(limit, max(candidate.memory_bytes, 1.0)) - over * 2 ** (failures - 1)
+    solution, stated = solve_space(subject, area, limit, worst_s=worst_s, prices=candidate.prices)
     if solution.choice is None or solution.cost >= worst_s:
         return None
-    return _Attempt(candidate_of(area, solution, stated, candidate.bound), limit, failures, cuts)
-
-
-def _without(area: Space, picked: Sequence[int]) -> Row:
-    """All choices but one: of what it picks, not everything at once."""
-    sizes = {cls: len(kept) for cls, kept in enumerate(area.kept) if len(kept) > 1}
-    return Row(usage={cls: np.eye(size)[picked[cls]] for cls, size in sizes.items()}, limit=len(sizes) - 1, label="cut")
+    return _Attempt(candidate_of(area, solution, stated, candidate.bound), limit, failures)

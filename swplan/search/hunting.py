@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from swplan.costmodel.network import Placement
-from swplan.search.fitting import CUTS, Found, fitting
+from swplan.search.fitting import RULINGS, Found, fitting
 from swplan.search.pinning import Pinned
 from swplan.search.screening import Open, Screened, Way, screened, status
 from swplan.search.space import Space, space
@@ -112,12 +112,10 @@ class Hunt:
         each once, within as much less as estimates were too low. They are left out again when the time is up, but for
         the first plan.
         """
-        rounds = 0
+        rounds, rulings = 0, 0 if self.loose >= ROUGH else RULINGS
         while True:
             candidates = sorted(self.candidates, key=lambda c: c.cost_s)
-            found, lacking = fitting(
-                self.subject, candidates, self.closer, len(self.seen), self.worst_s, 0 if self.loose >= ROUGH else CUTS
-            )
+            found, lacking = fitting(self.subject, candidates, self.closer, self.worst_s, rulings)
             again = self.again(found.best.cost_s if found else np.inf)
             known = found is not None or self.worst_s < np.inf
             if not again or (known and self.is_late) or (rounds == REOPENED and not self.subject.is_small):
@@ -130,7 +128,7 @@ class Hunt:
             for way in again:
                 self.look(way, self.bounds[way], (1, 1))
                 self.left.pop(way, None)
-        return found and replace(found, bound_s=min(self.bound_s, found.best.cost_s))
+        return found and replace(found, bound_s=min(self.bound_s, found.best.cost_s), meshes=len(self.seen))
 
     def again(self, cost_s: float) -> list[Way]:
         """What was left out of the meshes that may cost less than a plan, the most promising ones."""

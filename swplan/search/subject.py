@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -22,7 +22,7 @@ from swplan.search.frame import Option
 from swplan.search.lifetime import Moment, moments
 from swplan.search.pricing import Pricer
 from swplan.search.space import Space, needed_bytes, problem
-from swplan.solver.problem import Problem, Row, Solution, usage
+from swplan.solver.problem import Problem, Solution, usage
 from swplan.solver.solving import solve
 
 Pins = Mapping[int, tuple[Option, ...]]
@@ -133,21 +133,18 @@ def solve_space(
     settled_s: float = np.inf,
     loose: float = 0.0,
     prices: tuple[float, ...] = (),
-    cuts: Sequence[Row] = (),
 ) -> tuple[Solution, Problem]:
     """The best choice on one mesh within a memory limit; none if all cost `worst_s` or more.
 
     Any choice will do if none costs less than `settled_s`, or if it is as good as the best but for `loose`. `prices` of
-    a byte at each moment, in seconds, are where the solver starts if memory is known to bind. `cuts` rule
-    choices out.
+    a byte at each moment, in seconds, are where the solver starts if memory is known to bind.
     """
     if memory_bytes < LIMITLESS and needed_bytes(area, subject.moments) > memory_bytes:
         return NOTHING_FITS, Problem(costs=(), edges=())
     stated = problem(area, subject.moments, memory_bytes)
     left = MESH_LIMIT_S if deadline is None else min(MESH_LIMIT_S, max(LEAST_S, deadline - time.monotonic()))
     content = {"enough": 0.0 if subject.is_small else ENOUGH, "loose": loose, "settled": settled_s}
-    cut = replace(stated, rows=(*stated.rows, *cuts)) if cuts else stated
-    return solve(cut, time_limit_s=left, upper_bound=worst_s, prices=prices, **content), stated
+    return solve(stated, time_limit_s=left, upper_bound=worst_s, prices=prices, **content), stated
 
 
 def candidate_of(area: Space, solution: Solution, stated: Problem, bound: Bound = FREE) -> Candidate:
@@ -161,6 +158,6 @@ def candidate_of(area: Space, solution: Solution, stated: Problem, bound: Bound 
         method=solution.method,
         memory_bytes=memory,
         picked=solution.choice,
-        prices=solution.prices[: len(stated.rows)],
+        prices=solution.prices,
         bound=bound,
     )

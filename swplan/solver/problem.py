@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -56,6 +56,17 @@ class Solution:
         if self.choice is None:
             return math.inf
         return (self.cost - self.bound) / max(abs(self.cost), np.finfo(float).tiny)
+
+
+def within(problem: Problem, kept: Sequence[np.ndarray]) -> Problem:
+    """The same with fewer strategies: of each node those at `kept[i]` [k_i], in this order."""
+    return Problem(
+        costs=tuple(cost[some] for cost, some in zip(problem.costs, kept, strict=True)),
+        edges=tuple((i, j, matrix[kept[i][:, None], kept[j]]) for i, j, matrix in problem.edges),
+        rows=tuple(
+            replace(row, usage={node: used[kept[node]] for node, used in row.usage.items()}) for row in problem.rows
+        ),
+    )
 
 
 def total(problem: Problem, choice: Sequence[int]) -> float:

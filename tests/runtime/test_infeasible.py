@@ -91,3 +91,15 @@ def test_pins_hold_in_what_would_fit():
     for change in pinned.changes:
         options = {"cluster": cluster, "precision": "fp32", "pins": whole, **change.options}
         assert swplan.plan(STEP, *ARGS, max_axes=2, **options).peak_memory_bytes <= 120000
+
+
+def test_pins_of_three_names_are_held_on_meshes_of_three_axes():
+    pins = {"weights/0": ("one", "two"), "batch": ("three", None)}
+    few = (MANY[0][:1], MANY[1])
+    given = {"cluster": "sw26010pro:nodes=8,memory.bytes=16000", "pins": pins}
+    with pytest.raises(InfeasibleError) as caught:
+        swplan.plan(layers, *few, **given, micro_batches=1, recompute="nothing")
+    assert caught.value.over_bytes > 0 and caught.value.largest
+    for change in caught.value.changes:
+        made = swplan.plan(layers, *few, **given | change.options)
+        assert made.peak_memory_bytes <= 16000 and len(made.mesh) == 3
