@@ -12,13 +12,12 @@ from typing import Any
 
 import jax
 
+from swplan._collecting import seldom_collected
 from swplan.costmodel.cluster import Cluster
 from swplan.errors import UsageError
 from swplan.plan import Plan
-from swplan.runtime.collecting import seldom_collected
 from swplan.runtime.conformance import Conformance
-from swplan.runtime.estimating import cluster_of
-from swplan.runtime.options import check_limits, deadline_of, policy
+from swplan.runtime.options import check_limits, cluster_of, deadline_of, policy
 from swplan.runtime.planning import Wish, make_plan
 from swplan.runtime.precise import chosen
 from swplan.runtime.prepare import prepare

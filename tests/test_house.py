@@ -18,8 +18,9 @@ ROOT = Path(__file__).resolve().parents[1]
 FUNCTION_LINES, FILE_LINES, COMPLEXITY, NESTING, NESTING_AIM = 40, 300, 10, 3, 2
 
 # Lowest first: a module imports only from its own layer and from those before it.
-LAYERS = ("errors", "_registry", "_lazy", "_planfile", "_planparts", "costmodel", "ir", "passes", "solver", "search")
-LAYERS += ("estimate", "plan", "runtime", "api", "validation", "views", "__init__", "demo", "cli", "__main__")
+LAYERS = ("errors", "_registry", "_collecting", "_lazy", "_planfile", "_planparts", "costmodel", "ir", "passes")
+LAYERS += ("solver", "search", "estimate", "plan", "runtime", "api", "validation", "views", "__init__", "demo", "cli")
+LAYERS += ("__main__",)
 # Plans and estimates draw themselves, a plan gives its shardings as JAX objects: imported within the functions that do.
 LAZY_UPWARD = {("plan", "views"), ("plan", "runtime"), ("estimate", "views")}
 

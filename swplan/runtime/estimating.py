@@ -16,6 +16,7 @@ from swplan.estimate.writing import Priced, dominant_precision
 from swplan.ir.graph import Graph
 from swplan.passes.precision import WIDER_THAN_FP8, classes_of
 from swplan.plan import Precision
+from swplan.runtime.options import cluster_of
 from swplan.runtime.precise import applied, chosen
 from swplan.runtime.prepare import Prepared, prepare
 from swplan.runtime.trace import Statics
@@ -152,19 +153,6 @@ def estimating(
     numbers = (argnums,) if isinstance(argnums, int) else tuple(argnums)
     names = (argnames,) if isinstance(argnames, str) else tuple(argnames)
     return Estimating(prepare(step, args, kwargs, Statics(argnums=numbers, argnames=names)), cluster)
-
-
-def cluster_of(cluster: Cluster | str) -> Cluster:
-    """A cluster, read if it is a spec.
-
-    Raises:
-        ClusterError: the spec is wrong; says how.
-    """
-    if isinstance(cluster, str):
-        return Cluster.parse(cluster)
-    if not isinstance(cluster, Cluster):
-        raise UsageError(f"cluster={cluster!r} is neither a spec such as 'sw26010pro:nodes=8' nor a swplan.Cluster")
-    return cluster
 
 
 def as_strategy(strategy: Strategy | str) -> Strategy:

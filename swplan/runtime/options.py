@@ -6,10 +6,24 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from swplan.costmodel.cluster import Cluster
 from swplan.errors import UsageError
 from swplan.passes.precision import POLICIES
 from swplan.runtime.precise import PRECISIONS
 from swplan.search.exploring import RECOMPUTE
+
+
+def cluster_of(cluster: Cluster | str) -> Cluster:
+    """A cluster, read if it is a spec.
+
+    Raises:
+        ClusterError: the spec is wrong; says how.
+    """
+    if isinstance(cluster, str):
+        return Cluster.parse(cluster)
+    if not isinstance(cluster, Cluster):
+        raise UsageError(f"cluster={cluster!r} is neither a spec such as 'sw26010pro:nodes=8' nor a swplan.Cluster")
+    return cluster
 
 
 def policy(precision: str | Mapping[str, str]) -> str | Mapping[str, str]:

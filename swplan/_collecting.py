@@ -1,4 +1,4 @@
-"""How often Python looks for garbage while a program is planned.
+"""How often Python looks for garbage while what plans is imported, and while a program is planned.
 
 A traced program, its decisions and its device programs are millions of small objects that refer to each other in one
 direction: they go when nothing refers to them, and there is nothing to collect. At Python's own pace, walking them

@@ -4,7 +4,7 @@ import gc
 
 import pytest
 
-from swplan.runtime.collecting import PACE, seldom_collected
+from swplan._collecting import PACE, seldom_collected
 
 NEVER = (0, 10, 10)
 RARER = tuple(10 * count for count in PACE)
