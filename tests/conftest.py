@@ -5,6 +5,7 @@ need not import JAX itself: tests of import times and of `import swplan` would o
 processes inherit them.
 """
 
+import gc
 import os
 from pathlib import Path
 
@@ -16,6 +17,8 @@ DEVICE_COUNT = 8
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["JAX_NUM_CPU_DEVICES"] = str(DEVICE_COUNT)
 os.environ["SWPLAN_CHIPS"] = os.devnull  # no chip of the user's own, such as a `host` that was calibrated here
+
+gc.set_threshold(100_000, 20, 100)  # traced and compiled programs are millions of objects, of which few are garbage
 
 settings.register_profile("swplan", derandomize=True, deadline=None, database=None)
 settings.load_profile("swplan")

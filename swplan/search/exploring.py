@@ -211,8 +211,8 @@ class _Exploration:
                 break
 
     def close(self, first: Hunt) -> None:
-        """Raises the lowest floors of meshes that were only screened, since the bound is no better than these."""
-        for _ in range(CLOSED):
+        """Raises the lowest floors of meshes that were only screened, since the bound of a plan is no better."""
+        for _ in range(CLOSED if self.best is not None else 0):
             mesh = min(first.floors, key=first.floors.get, default=None)
             if mesh is None or first.floor_s >= (1 - ENOUGH) * self.best_s or self._late():
                 break

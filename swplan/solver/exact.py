@@ -31,6 +31,15 @@ class Found(NamedTuple):
     prices: tuple[float, ...] = ()
 
 
+class Priced(NamedTuple):
+    """A choice, a bound, the prices of rows that give it, and all choices met on the way."""
+
+    choice: list[int] | None
+    bound: float
+    prices: np.ndarray
+    met: list[list[int]]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Search:
     """What limits a search: entries of a table, `time.monotonic()`, and the cost that is to be undercut.
@@ -55,9 +64,14 @@ class Search:
         return _proven(min(cost, self.ceiling), bound, rows, self.enough)
 
 
-def by_elimination(network: Network, rows: Limits, steps: Steps, search: Search) -> Found:
-    """Exact if the rows do not bind; else by prices, and the program over what their bound leaves open."""
-    best, bound, prices, _ = lagrangian(network, rows, steps, search.until)
+def by_elimination(
+    network: Network, rows: Limits, steps: Steps, search: Search, priced_at: Priced | None = None
+) -> Found:
+    """Exact if the rows do not bind; else by prices, and the program over what their bound leaves open.
+
+    `priced_at` is what `lagrangian` says of the network, if it was asked.
+    """
+    best, bound, prices, _ = priced_at or lagrangian(network, rows, steps, search.until)
     cost = math.inf if best is None else evaluate(network, best)
     charged = tuple((prices / rows.units).tolist())
     if search.is_content(best, cost, bound, rows):
@@ -67,23 +81,21 @@ def by_elimination(network: Network, rows: Limits, steps: Steps, search: Search)
     return Found(better(network, best, full(left.choice, kept)), max(bound, left.bound), left.method, charged)
 
 
-def lagrangian(
-    network: Network, rows: Limits, steps: Steps, until: float
-) -> tuple[list[int] | None, float, np.ndarray, list[list[int]]]:
-    """A choice, a bound, the prices of rows that give it, and all choices met on the way."""
+def lagrangian(network: Network, rows: Limits, steps: Steps, until: float) -> Priced:
+    """The best prices of rows."""
     none = np.zeros(len(rows))
     first, _ = elimination.minimise(network, steps)
     if first is None or fits(network, rows, first):
-        return first, math.inf, none, [] if first is None else [first]
+        return Priced(first, math.inf, none, [] if first is None else [first])
     lightest, weightless = [], free(network)
     for row in range(len(rows)):
         only = rows.only([row])
         lightest.append(elimination.minimise(priced(weightless, only, [1.0]), steps)[0])
         if not fits(network, only, lightest[-1]):
-            return None, math.inf, none, [first, *lightest]
+            return Priced(None, math.inf, none, [first, *lightest])
     met, bound, prices = best_prices(network, rows, steps, [first, *lightest], until)
     choices = [*met, *(dearer(network, rows, steps, prices) if len(rows) > 1 else [])]
-    return incumbent(network, rows, choices), bound, prices, met
+    return Priced(incumbent(network, rows, choices), bound, prices, met)
 
 
 def rest(network: Network, rows: Limits, search: Search) -> Found:

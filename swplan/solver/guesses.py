@@ -143,10 +143,9 @@ def _small(
     if plan is None or plan.work > SMALL_WORK / (1 + 4 * len(small.limits)):
         return None
     steps = elimination.steps_of(small.network, plan)
-    choice, bound, _, met = lagrangian(small.network, small.limits, steps, search.until)
-    if exact:
-        choice, bound, *_ = by_elimination(small.network, small.limits, steps, search)
-    lines = [line(network, rows, small.restore(one)) for one in met] if len(rows) else []
+    found = lagrangian(small.network, small.limits, steps, search.until)
+    choice, bound, *_ = by_elimination(small.network, small.limits, steps, search, found) if exact else found
+    lines = [line(network, rows, small.restore(one)) for one in found.met] if len(rows) else []
     return None if choice is None else small.restore(choice), bound, lines
 
 
