@@ -16,7 +16,7 @@ from swplan.estimate.writing import Priced, dominant_precision
 from swplan.ir.graph import Graph
 from swplan.passes.precision import WIDER_THAN_FP8, classes_of
 from swplan.plan import Precision
-from swplan.runtime.options import cluster_of
+from swplan.runtime.options import cluster_of, parsed
 from swplan.runtime.precise import applied, chosen
 from swplan.runtime.prepare import Prepared, prepare
 from swplan.runtime.trace import Statics
@@ -161,8 +161,4 @@ def as_strategy(strategy: Strategy | str) -> Strategy:
     Raises:
         UsageError: the text is wrong; says how.
     """
-    if isinstance(strategy, str):
-        return Strategy.parse(strategy)
-    if not isinstance(strategy, Strategy):
-        raise UsageError(f"strategy={strategy!r} is neither a text such as 'mesh=data:8 zero=1' nor a swplan.Strategy")
-    return strategy
+    return parsed(Strategy, strategy, "mesh=data:8 zero=1")

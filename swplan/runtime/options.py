@@ -4,13 +4,30 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from swplan.costmodel.cluster import Cluster
 from swplan.errors import UsageError
 from swplan.passes.precision import POLICIES
 from swplan.runtime.precise import PRECISIONS
 from swplan.search.exploring import RECOMPUTE
+
+Parsed = TypeVar("Parsed")
+
+
+def parsed(kind: type[Parsed], value: Parsed | str, example: str) -> Parsed:
+    """A cluster or a strategy, read if it is a text such as the example.
+
+    Raises:
+        SwplanError: the text is wrong; says how.
+        UsageError: it is neither.
+    """
+    if isinstance(value, str):
+        return kind.parse(value)
+    if not isinstance(value, kind):
+        name = kind.__name__
+        raise UsageError(f"{name.lower()}={value!r} is neither a text such as {example!r} nor a swplan.{name}")
+    return value
 
 
 def cluster_of(cluster: Cluster | str) -> Cluster:
@@ -19,11 +36,7 @@ def cluster_of(cluster: Cluster | str) -> Cluster:
     Raises:
         ClusterError: the spec is wrong; says how.
     """
-    if isinstance(cluster, str):
-        return Cluster.parse(cluster)
-    if not isinstance(cluster, Cluster):
-        raise UsageError(f"cluster={cluster!r} is neither a spec such as 'sw26010pro:nodes=8' nor a swplan.Cluster")
-    return cluster
+    return parsed(Cluster, cluster, "sw26010pro:nodes=8")
 
 
 def policy(precision: str | Mapping[str, str]) -> str | Mapping[str, str]:

@@ -31,7 +31,7 @@ class Found(NamedTuple):
     prices: tuple[float, ...] = ()
 
 
-class Priced(NamedTuple):
+class Relaxed(NamedTuple):
     """A choice, a bound, the prices of rows that give it, and all choices met on the way."""
 
     choice: list[int] | None
@@ -65,13 +65,13 @@ class Search:
 
 
 def by_elimination(
-    network: Network, rows: Limits, steps: Steps, search: Search, priced_at: Priced | None = None
+    network: Network, rows: Limits, steps: Steps, search: Search, relaxed: Relaxed | None = None
 ) -> Found:
     """Exact if the rows do not bind; else by prices, and the program over what their bound leaves open.
 
-    `priced_at` is what `lagrangian` says of the network, if it was asked.
+    `relaxed` is what `lagrangian` says of the network, if it was asked.
     """
-    best, bound, prices, _ = priced_at or lagrangian(network, rows, steps, search.until)
+    best, bound, prices, _ = relaxed or lagrangian(network, rows, steps, search.until)
     cost = math.inf if best is None else evaluate(network, best)
     charged = tuple((prices / rows.units).tolist())
     if search.is_content(best, cost, bound, rows):
@@ -81,21 +81,21 @@ def by_elimination(
     return Found(better(network, best, full(left.choice, kept)), max(bound, left.bound), left.method, charged)
 
 
-def lagrangian(network: Network, rows: Limits, steps: Steps, until: float) -> Priced:
+def lagrangian(network: Network, rows: Limits, steps: Steps, until: float) -> Relaxed:
     """The best prices of rows."""
     none = np.zeros(len(rows))
     first, _ = elimination.minimise(network, steps)
     if first is None or fits(network, rows, first):
-        return Priced(first, math.inf, none, [] if first is None else [first])
+        return Relaxed(first, math.inf, none, [] if first is None else [first])
     lightest, weightless = [], free(network)
     for row in range(len(rows)):
         only = rows.only([row])
         lightest.append(elimination.minimise(priced(weightless, only, [1.0]), steps)[0])
         if not fits(network, only, lightest[-1]):
-            return Priced(None, math.inf, none, [first, *lightest])
+            return Relaxed(None, math.inf, none, [first, *lightest])
     met, bound, prices = best_prices(network, rows, steps, [first, *lightest], until)
     choices = [*met, *(dearer(network, rows, steps, prices) if len(rows) > 1 else [])]
-    return Priced(incumbent(network, rows, choices), bound, prices, met)
+    return Relaxed(incumbent(network, rows, choices), bound, prices, met)
 
 
 def rest(network: Network, rows: Limits, search: Search) -> Found:

@@ -103,7 +103,7 @@ def test_mistakes_in_strategies(text, problem):
 def test_mistakes_in_clusters():
     with pytest.raises(ClusterError):
         estimate("mesh=data:8", cluster="sw26010pro")
-    with pytest.raises(UsageError, match="neither a spec"):
+    with pytest.raises(UsageError, match="neither a text such as 'sw26010pro:nodes=8'"):
         estimate("mesh=data:8", cluster=8)
     with pytest.raises(UsageError, match="not int"):
         swplan.estimate(3, cluster=CLUSTER, strategy="mesh=data:8")
