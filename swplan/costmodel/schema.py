@@ -142,9 +142,13 @@ _COMPUTE = {
     "op_overhead_s": Key("s", 5e-6, "what every op costs besides its work", required=True),
     "issue_s": Key("s", 2e-5, "what the host takes to start an op, where programs run op by op"),
     "units": Key("count", 128, "tiles of a matrix product made at once: multiprocessors, matrix units"),
-    "matmul_tile": Key("element", 128, "side of such a tile; without it products of all sizes are as efficient"),
-    "matmul_edge": Key("elements lost", 9.0, "what a tile loses to reading its operands, along a side"),
-    "matmul_depth": Key("elements lost", 120.0, "what a tile loses to filling its pipeline, along k"),
+    "matmul_tile": Key("element", 128, "side of such a tile; without it a product is one tile"),
+    "matmul_edge": Key(
+        "elements lost", 9.0, "what a tile loses to reading its operands, along a side; without it nothing"
+    ),
+    "matmul_depth": Key(
+        "elements lost", 120.0, "what a tile loses to filling its pipeline, along k; without it nothing"
+    ),
     "matmul_misaligned": Key("ratio", 0.5, "share of the rate where a dim of a product is no multiple of 8"),
     "attention_efficiency": Key("ratio", 0.5, "share of the peak that fused attention reaches in a training step"),
     "row_bytes": Key("byte", 131072, "longest row of a tensor that a kernel holds in local memory, as softmax does"),

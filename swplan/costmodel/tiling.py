@@ -1,9 +1,10 @@
 """How a chip cuts matrix products into tiles, and what that costs.
 
-Two kinds of chips. Where hardware brings operands (caches, copy engines), a tile loses a little time along its edges
-and at the ends of its pipeline, in numbers that the chip file states. Where programs bring them by DMA into local
-memory (SW26010-Pro), the size of that memory and the bandwidth say what a tile loses; nothing is fitted. Which share of
-the peak an endless product reaches is the business of `compute`.
+Three kinds of chips. Where hardware brings operands (caches, copy engines), a tile loses a little time along its edges
+and at the ends of its pipeline, in numbers that the chip file states. Where no tile is stated (CPUs), the whole product
+is one, of whatever sides. Where programs bring operands by DMA into local memory (SW26010-Pro), the size of that memory
+and the bandwidth say what a tile loses; nothing is fitted. Which share of the peak an endless product reaches is the
+business of `compute`.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ class Tiling:
     Attributes:
         units: How many tiles are made at once (streaming multiprocessors, matrix units, core groups).
         tile: Side of the square tile that a unit makes; tiles of twice that on one side, or half of it, are tried too.
+            0 where a product is one tile.
         edge: What a tile loses to reading its operands, as elements along a side.
         depth: What a tile loses to filling and draining its pipeline, as elements along k.
         misaligned: Share of the rate where a dim is no multiple of 8, so that rows do not begin where loads of 16 bytes
@@ -51,11 +53,11 @@ class Tiling:
         """What the numbers of a chip say; None if nothing."""
         values = {key.removeprefix("compute."): number.value for key, number in numbers.items()}
         local_bytes = int(values.get("local_bytes", 0))
-        if "matmul_tile" not in values and not local_bytes:
+        if not local_bytes and not values.keys() & {"matmul_tile", "matmul_edge", "matmul_depth"}:
             return None
         return cls(
             units=int(values.get("units", 1)),
-            tile=int(values.get("matmul_tile", 0)) or _local_tile(local_bytes),
+            tile=int(values.get("matmul_tile", 0)) or (_local_tile(local_bytes) if local_bytes else 0),
             edge=values.get("matmul_edge", 0.0),
             depth=values.get("matmul_depth", 0.0),
             misaligned=values.get("matmul_misaligned", 1.0),
@@ -73,7 +75,9 @@ class Tiling:
             bytes_per_s: What all units together get from memory, by the size of the blocks that they ask for.
         """
         sides = ((1, 2), (2, 1), (1, 1), (0.5, 0.5))
-        if self.local_bytes:
+        if not self.tile:
+            tried = [self._tiled(matmul, matmul.m, matmul.n) / rate]
+        elif self.local_bytes:
             blocks = [self._blocks(matmul, self.tile * r, self.tile * c) for r, c in sides]
             tried = [self._fetched_s(matmul, rate, bytes_per_s, *block) for block in blocks]
         else:

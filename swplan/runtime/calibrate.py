@@ -16,22 +16,26 @@ from pathlib import Path
 import jax
 import numpy as np
 from jax.sharding import Mesh
-from scipy.optimize import minimize
 
-from swplan.costmodel.chip import PACKAGED, Chip, _folders
+from swplan.costmodel.chip import Chip, _folders
 from swplan.costmodel.chipwriter import calibrated_chip, write_chip
-from swplan.costmodel.cluster import Cluster
-from swplan.costmodel.collectives import collective_time_s
-from swplan.costmodel.network import Group
 from swplan.costmodel.schema import Number, key_units
 from swplan.runtime import calibrate_loops as loops
+from swplan.runtime.calibrate_fit import Shape, fit_link, fit_products, losses, shortest
 from swplan.runtime.calibrate_loops import Effort
 
 Numbers = dict[str, Number]
 Progress = Callable[[int, int, str], None]
 
 DTYPES = {"fp64": "float64", "fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
-MATMULS = ((1, 16, 64, 256), (1, 128, 64, 256), (1, 512, 128, 128), (1, 256, 256, 256), (16, 64, 16, 64))
+MATMULS: tuple[Shape, ...] = (
+    *((1, 16, 64, 256), (1, 128, 64, 256), (1, 512, 128, 128), (1, 256, 256, 256), (16, 64, 16, 64)),
+)
+NARROW: tuple[Shape, ...] = (
+    *((1, 512, 256, 4), (1, 512, 256, 16), (1, 512, 64, 8), (1, 8, 256, 128), (1, 32, 256, 128)),
+    *((1, 2048, 16, 64), (1, 64, 1024, 64)),
+)
+"""Products with a short side, and others beside them: what that costs is fitted."""
 STREAM_ELEMENTS = (1 << 14, 1 << 16, 1 << 18)
 TURNED_SIDES = (64, 128, 256)
 BUFFER_BYTES = (1 << 10, 1 << 14, 1 << 17, 1 << 20)
@@ -75,12 +79,13 @@ def user_file() -> Path:
 
 
 def _jobs(mesh: Mesh, effort: Effort, numbers: Numbers) -> list[_Job]:
-    precisions = [_Job(f"compute in {name}", partial(_compute, name, mesh, effort)) for name in DTYPES]
+    precisions = [_Job(f"compute in {name}", partial(_compute, name, mesh, effort, numbers)) for name in DTYPES]
     kinds = [_Job(kind.replace("_", "-"), partial(_exchange, kind, mesh, effort, numbers)) for kind in loops.EXCHANGES]
     meeting = [_Job("rendezvous", partial(_rendezvous, mesh, effort))] if mesh.size % 2 == 0 else []
     return [
         _Job("memory", partial(_memory, mesh, effort)),
         _Job("special functions and small ops", partial(_small, mesh, effort)),
+        _Job("products of many shapes", partial(_products, mesh, effort)),
         *precisions,
         *meeting,
         *(kinds if mesh.size > 1 else []),
@@ -92,24 +97,36 @@ def _number(key: str, value: float, mesh: Mesh, what: str) -> Numbers:
     return {key: Number(value=value, unit=UNITS[key], source=source, kind="measured")}
 
 
-def _compute(precision: str, mesh: Mesh, effort: Effort) -> Numbers:
-    """Matmul and vector rates of one precision."""
+def _products(mesh: Mesh, effort: Effort) -> Numbers:
+    """What short sides cost a product."""
+    shapes = (*MATMULS, *NARROW)
+    rates = [_rate([loops.matmul(*shape, "float32")], mesh, effort) for shape in shapes]
+    edge, depth = fit_products(shapes, rates)
+    what = f"fitted to fp32 products {_rates_text(shapes, rates)}"
+    return _number("compute.matmul_edge", edge, mesh, what) | _number("compute.matmul_depth", depth, mesh, what)
+
+
+def _compute(precision: str, mesh: Mesh, effort: Effort, known: Numbers) -> Numbers:
+    """Matmul and vector rates of one precision; what products lose to short sides is known already."""
     with jax.enable_x64(precision == "fp64"):
         dtype = DTYPES[precision]
-        rates = [_rate([loops.matmul(*size, dtype)], mesh, effort) for size in MATMULS]
+        rates = [_rate([loops.matmul(*shape, dtype)], mesh, effort) for shape in MATMULS]
         vector = _rate([loops.elementwise(dtype), loops.row_sums(dtype)], mesh, effort)
-    sizes = ", ".join(
-        f"{b} x [{m},{k}]x[{k},{n}] {rate:.3g} flop/s" for (b, m, k, n), rate in zip(MATMULS, rates, strict=True)
-    )
-    peak, share = max(rates), statistics.median(rates) / max(rates)
-    efficiency = f"median over best of {sizes}"
+    edge, depth = (known[f"compute.matmul_{what}"].value for what in ("edge", "depth"))
+    endless = statistics.median((np.array(rates) * losses(MATMULS, edge, depth)).tolist())
+    peak, text = max(*rates, endless), _rates_text(MATMULS, rates)
     return (
-        _number(f"compute.flops_per_s.{precision}", peak, mesh, f"best of {sizes}")
-        | _number(f"compute.matmul_efficiency.{precision}", share, mesh, efficiency)
+        _number(f"compute.flops_per_s.{precision}", peak, mesh, f"endless products, from {text}")
+        | _number(f"compute.matmul_efficiency.{precision}", endless / peak, mesh, f"median, from {text}")
         | _number(
             f"compute.vector_flops_per_s.{precision}", vector, mesh, "fused elementwise ops and sums of rows of 64"
         )
     )
+
+
+def _rates_text(shapes: Sequence[Shape], rates: Sequence[float]) -> str:
+    pairs = zip(shapes, rates, strict=True)
+    return ", ".join(f"{b} x [{m},{k}]x[{k},{n}] {rate:.3g} flop/s" for (b, m, k, n), rate in pairs)
 
 
 def _rate(programs: Sequence[tuple], mesh: Mesh, effort: Effort) -> float:
@@ -154,9 +171,8 @@ def machine_bytes() -> int:
 
 def _rendezvous(mesh: Mesh, effort: Effort) -> Numbers:
     """What a sum costs that goes not with the members of its group: of a line through pairs and all devices."""
-    body, start, meetings = loops.rendezvous(mesh.size)
-    pairs_s = loops.seconds_per_trip(body, start, mesh, effort) / meetings
-    all_s = loops.seconds_per_trip(*loops.together(), mesh, effort)
+    pairs_s = _exchange_s(loops.pairs(mesh.size), 4 * loops.MET, mesh, effort)
+    all_s = _exchange_s(*loops.exchanges("all_reduce", mesh.size, 4 * loops.MET), mesh, effort)
     seconds = max(0.0, pairs_s - max(0.0, all_s - pairs_s) / max(1, mesh.size - 2))
     what = (
         f"of sums of 256 B, {pairs_s * 1e6:.0f} us over pairs, other pairs each time, and {all_s * 1e6:.0f} us over all"
@@ -164,54 +180,24 @@ def _rendezvous(mesh: Mesh, effort: Effort) -> Numbers:
     return _number("network.host.rendezvous_s", seconds, mesh, what)
 
 
+def _exchange_s(exchanges: Sequence[loops.Exchange], operand_bytes: int, mesh: Mesh, effort: Effort) -> float:
+    """Seconds of an exchange between products: what these take alone is taken off, and half of it at most."""
+    count = len(exchanges)
+    met_s = loops.seconds_per_trip(*loops.meeting(), mesh, effort)
+    alone_s = loops.seconds_per_trip(*loops.products(count), mesh, effort) - met_s
+    all_s = loops.seconds_per_trip(*loops.between(exchanges, operand_bytes), mesh, effort)
+    return max(all_s - alone_s, all_s / 2) / count
+
+
 def _exchange(kind: str, mesh: Mesh, effort: Effort, known: Numbers) -> Numbers:
     """Latency and bandwidth in one kind of collective, on top of the rendezvous that is known already."""
-    programs = [loops.exchange(kind, mesh.size, size) for size in BUFFER_BYTES]
-    taken = [loops.seconds_per_trip(*program, mesh, effort) for program in programs]
+    taken = [_exchange_s(*loops.exchanges(kind, mesh.size, size), mesh, effort) for size in BUFFER_BYTES]
     seconds = shortest(taken)
     met = known.get("network.host.rendezvous_s")
-    latency_s, bytes_per_s = fit(kind, mesh.size, BUFFER_BYTES, seconds, rendezvous_s=met.value if met else 0.0)
+    latency_s, bytes_per_s = fit_link(kind, mesh.size, BUFFER_BYTES, seconds, rendezvous_s=met.value if met else 0.0)
     points = ", ".join(f"{b} B {s * 1e6:.0f} us" for b, s in zip(BUFFER_BYTES, seconds, strict=True))
-    what = f"fitted to {kind} of {points}"
+    what = f"fitted to {kind} between products, of {points}"
     prefix = "network.host." if kind == "permute" else f"network.host.{kind}_"
     return _number(f"{prefix}latency_s", latency_s, mesh, what) | _number(
         f"{prefix}bytes_per_s", bytes_per_s, mesh, what
     )
-
-
-def shortest(seconds: Sequence[float]) -> list[float]:
-    """Times of growing buffers, none longer than that of a larger one: what is, something else has lengthened."""
-    return np.minimum.accumulate(np.array(seconds)[::-1])[::-1].tolist()
-
-
-def fit(
-    kind: str, members: int, buffer_bytes: Sequence[int], seconds: Sequence[float], *, rendezvous_s: float = 0.0
-) -> tuple[float, float]:
-    """The latency and bandwidth of a link with which the cost model comes nearest to measured times.
-
-    Nearest in the mean square of the logarithm of the ratio: a factor of two counts alike for short and long buffers.
-
-    Args:
-      kind: of collective.
-      members: of its group, all in the tier `host`.
-      buffer_bytes: of the measured exchanges.
-      seconds: of each.
-      rendezvous_s: how much of that is not of messages.
-
-    Returns:
-      (latency in seconds, bytes per second).
-    """
-    chip = PACKAGED / "host.toml"
-    cluster = Cluster.parse(f"{chip}:devices={members},network.host.rendezvous_s={rendezvous_s!r}")
-    sizes, measured = np.array(buffer_bytes, float), np.array(seconds)
-    keys = [f"network.host.{kind}_{what}" for what in ("latency_s", "bytes_per_s")]
-
-    def misfit(logs: np.ndarray) -> float:
-        priced = cluster.replace(dict(zip(keys, np.exp(logs).tolist(), strict=True)))
-        predicted, _ = collective_time_s(kind, Group(per_tier=(members,)), sizes, priced)
-        return float(np.mean(np.log(predicted / measured) ** 2))
-
-    starts = [np.log([measured.min() / steps, sizes.max() / measured.max()]) for steps in (1, members)]
-    found = min((minimize(misfit, start, method="Nelder-Mead") for start in starts), key=lambda result: result.fun)
-    latency_s, bytes_per_s = np.exp(found.x).tolist()
-    return latency_s, bytes_per_s

@@ -169,38 +169,71 @@ def small_ops(pairs: int = 4) -> tuple[Body, list[jax.Array], int]:
 
 EXCHANGES: dict[str, Callable[[jax.Array, int], jax.Array]] = {
     "all_reduce": lambda x, size: lax.psum(x, AXIS),
-    "all_gather": lambda x, size: lax.all_gather(x[: x.shape[0] // size], AXIS, tiled=True),
+    "all_gather": lambda x, size: lax.all_gather(x, AXIS, tiled=True),
     "reduce_scatter": lambda x, size: lax.psum_scatter(x, AXIS, tiled=True),
     "all_to_all": lambda x, size: lax.all_to_all(x.reshape(size, -1), AXIS, 0, 0),
     "permute": lambda x, size: lax.ppermute(x, AXIS, [(i, (i + 1) % size) for i in range(size)]),
 }
-"""Of a buffer as `costmodel.collectives` counts it: the larger of what a device puts in and takes out."""
+"""Of what a device puts in."""
+MEETINGS = 4
+"""Exchanges of a trip, each of a buffer of its own."""
+SIDE = 128
+"""Of the products between exchanges: on emulated devices they take about as long as what a step does there."""
+Exchange = Callable[[jax.Array], jax.Array]
 
 
-def rendezvous(size: int) -> tuple[Body, list[jax.Array], int]:
-    """Sums of a few bytes over pairs, of other neighbours each time; and how many.
+def between(exchanges: Sequence[Exchange], operand_bytes: int) -> tuple[Body, list[jax.Array]]:
+    """Exchanges of fp32 with a product before each, which waits for the exchange before it, as in a step.
+
+    In a loop with nothing else, devices are all at the same place when they meet, and what they exchange is in the
+    cache. In a step each comes when it is done with its work, and waits.
+    """
+
+    def body(x: jax.Array, w: jax.Array, *operands: jax.Array) -> tuple:
+        left = []
+        for exchange, operand in zip(exchanges, operands, strict=True):
+            x = fed_back(x, x @ w)
+            given = fed_back(operand, x)
+            left.append(fed_back(given, 0.5 * exchange(given)[:1]))  # read before it is changed: nothing is copied
+            x = fed_back(x, left[-1])
+        return x, w, *left
+
+    return body, [*_squares(), *[jnp.ones(operand_bytes // 4, jnp.float32)] * len(exchanges)]
+
+
+def products(count: int) -> tuple[Body, list[jax.Array]]:
+    """What `between` does but for its exchanges: so many products, after which devices meet as in `meeting`."""
+
+    def body(met: jax.Array, x: jax.Array, w: jax.Array) -> tuple:
+        for _ in range(count):
+            x = fed_back(x, x @ w)
+        return 0.1 * lax.psum(met, AXIS) + x[0, 0], x, w
+
+    return body, [jnp.ones(MET, jnp.float32), *_squares()]
+
+
+def _squares() -> list[jax.Array]:
+    return [jnp.full((SIDE, SIDE), 0.01)] * 2
+
+
+def exchanges(kind: str, size: int, buffer_bytes: int) -> tuple[list[Exchange], int]:
+    """All of one kind, among all `size` devices, and the bytes that a device puts in.
+
+    Args:
+        kind: of collective.
+        size: devices.
+        buffer_bytes: as `costmodel.collectives` counts: the larger of what a device puts in and takes out.
+    """
+    operand_bytes = buffer_bytes // size if kind == "all_gather" else buffer_bytes
+    return [lambda x: EXCHANGES[kind](x, size)] * MEETINGS, operand_bytes
+
+
+def pairs(size: int) -> list[Exchange]:
+    """Sums over pairs, of other neighbours each time; none for an odd number of devices.
 
     The same pairs again and again would each keep a core and meet at once: in a program whose groups change, and whose
-    devices are not all at the same place, threads wait to be woken. An odd number of devices has no pairs.
+    devices are not all at the same place, threads wait to be woken.
     """
     distances = [d for d in (1, 2, 4, 8) if size % (2 * d) == 0]
-    pairs = [[[i, i ^ d] for i in range(size) if not i & d] for d in distances]
-
-    def body(x: jax.Array) -> tuple:
-        for groups in pairs:
-            x = 0.5 * lax.psum(x, AXIS, axis_index_groups=groups)
-        return (x,)
-
-    return body, [jnp.ones(64, jnp.float32)], len(pairs)
-
-
-def together() -> tuple[Body, list[jax.Array]]:
-    """The same sum over all devices."""
-    return lambda x: (0.1 * lax.psum(x, AXIS),), [jnp.ones(64, jnp.float32)]
-
-
-def exchange(kind: str, size: int, buffer_bytes: int) -> tuple[Body, list[jax.Array]]:
-    """One exchange of fp32 among all `size` devices."""
-    collective = EXCHANGES[kind]
-    body = lambda x: (fed_back(x, 0.5 * collective(x, size)[:1]),)  # noqa: E731
-    return body, [jnp.ones(buffer_bytes // 4, jnp.float32)]
+    groups = [[[i, i ^ d] for i in range(size) if not i & d] for d in distances]
+    return [lambda x, g=g: lax.psum(x, AXIS, axis_index_groups=g) for g in groups]

@@ -1,5 +1,7 @@
 """Calibration: its fit inverts the cost model, its programs do what they are timed for, its chip is whole and found."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,7 +11,8 @@ from jax.sharding import PartitionSpec as P
 
 from swplan.costmodel import COLLECTIVES, Cluster, Group, collective_time_s, load_chip
 from swplan.runtime import calibrate_loops as loops
-from swplan.runtime.calibrate import BUFFER_BYTES, DTYPES, UNITS, calibrate, fit, shortest
+from swplan.runtime.calibrate import BUFFER_BYTES, DTYPES, MATMULS, NARROW, UNITS, calibrate
+from swplan.runtime.calibrate_fit import fit_link, fit_products, losses, shortest
 from swplan.runtime.calibrate_loops import AXIS, EXCHANGES, Effort, all_devices, seconds_per_trip
 
 QUICK = Effort(run_s=0.0005, repeats=3, trips=16)
@@ -29,7 +32,7 @@ def priced(kind: str, members: int, cluster: Cluster) -> np.ndarray:
 def test_the_fit_inverts_the_cost_model(kind, members):
     """Times that the cost model gives are priced the same by the link that is fitted to them."""
     seconds = priced(kind, members, link(kind, members, 2e-5, 8e8))
-    latency_s, bytes_per_s = fit(kind, members, BUFFER_BYTES, seconds)
+    latency_s, bytes_per_s = fit_link(kind, members, BUFFER_BYTES, seconds)
     again = priced(kind, members, link(kind, members, latency_s, bytes_per_s))
     np.testing.assert_allclose(again, seconds, rtol=1e-2)
 
@@ -37,24 +40,50 @@ def test_the_fit_inverts_the_cost_model(kind, members):
 @pytest.mark.parametrize("kind", COLLECTIVES)
 def test_the_fit_leaves_the_rendezvous_to_the_rendezvous(kind):
     cluster = link(kind, 8, 2e-5, 8e8).replace({"network.host.rendezvous_s": 1e-4})
-    fitted = fit(kind, 8, BUFFER_BYTES, priced(kind, 8, cluster), rendezvous_s=1e-4)
+    fitted = fit_link(kind, 8, BUFFER_BYTES, priced(kind, 8, cluster), rendezvous_s=1e-4)
     again = link(kind, 8, *fitted).replace({"network.host.rendezvous_s": 1e-4})
     np.testing.assert_allclose(priced(kind, 8, again), priced(kind, 8, cluster), rtol=1e-2)
     np.testing.assert_allclose(priced(kind, 2, again), priced(kind, 2, cluster), rtol=0.1)
 
 
+@pytest.mark.parametrize(("edge", "depth"), [(10.0, 25.0), (2.0, 100.0), (30.0, 3.0)])
+def test_what_products_lose_is_found_from_their_rates(edge, depth):
+    shapes = (*MATMULS, *NARROW)
+    rates = 3e10 / losses(shapes, edge, depth)
+    np.testing.assert_allclose(fit_products(shapes, rates.tolist()), (edge, depth), rtol=1e-2)
+    noisy = fit_products(shapes, (rates * np.resize([1.1, 0.9, 1.0], len(shapes))).tolist())
+    np.testing.assert_allclose(losses(shapes, *noisy), losses(shapes, edge, depth), rtol=0.3)
+
+
+def traced(body, start, size):
+    """The names of the equations of one trip, and the equations."""
+    eqns = jax.make_jaxpr(body, axis_env=[(AXIS, size)])(*start).eqns
+    return [eqn.primitive.name for eqn in eqns], eqns
+
+
 @pytest.mark.parametrize(("size", "rounds"), [(8, 3), (6, 1), (4, 2)])
 def test_devices_meet_others_each_time(size, rounds):
-    body, start, count = loops.rendezvous(size)
-    met = jax.make_jaxpr(lambda x: body(x)[0], axis_env=[(AXIS, size)])(*start)
-    groups = [eqn.params["axis_index_groups"] for eqn in met.eqns if "psum" in eqn.primitive.name]
-    assert len(groups) == count == rounds == len({str(each) for each in groups})
+    names, eqns = traced(*loops.between(loops.pairs(size), 256), size)
+    groups = [eqn.params["axis_index_groups"] for eqn, name in zip(eqns, names, strict=True) if "psum" in name]
+    assert len(groups) == rounds == len({str(each) for each in groups})
     assert all(sorted(device for pair in each for device in pair) == list(range(size)) for each in groups)
+
+
+def test_a_product_is_before_each_exchange():
+    names, _ = traced(*loops.between(*loops.exchanges("all_reduce", 8, 4096)), 8)
+    order = ["sum" if "psum" in name else name for name in names if "psum" in name or name == "dot_general"]
+    assert order == ["dot_general", "sum"] * loops.MEETINGS
+
+
+def test_products_alone_are_as_many_and_end_in_one_meeting():
+    names, _ = traced(*loops.products(3), 8)
+    order = ["sum" if "psum" in name else name for name in names if "psum" in name or name == "dot_general"]
+    assert order == ["dot_general"] * 3 + ["sum"]
 
 
 def test_the_fit_passes_between_noisy_times():
     seconds = priced("all_gather", 8, link("all_gather", 8, 2e-5, 8e8)) * np.array([1.3, 0.8, 1.2, 0.9])
-    again = priced("all_gather", 8, link("all_gather", 8, *fit("all_gather", 8, BUFFER_BYTES, seconds)))
+    again = priced("all_gather", 8, link("all_gather", 8, *fit_link("all_gather", 8, BUFFER_BYTES, seconds)))
     assert np.all(again / seconds < 1.5) and np.all(again / seconds > 0.6)
 
 
@@ -81,17 +110,20 @@ def test_there_is_a_program_for_every_kind_of_collective():
 
 
 @pytest.mark.parametrize("kind", COLLECTIVES)
-def test_an_exchange_is_one_collective_of_the_buffer_that_is_priced(kind):
+def test_an_exchange_is_one_collective_of_the_buffer_that_is_priced_and_copies_nothing(kind):
     mesh = all_devices()
-    body, start = loops.exchange(kind, mesh.size, 4096)
-    run = jax.jit(jax.shard_map(lambda x: body(x)[0], mesh=mesh, in_specs=P(), out_specs=P(), check_vma=False))
+    body, start = loops.between(*loops.exchanges(kind, mesh.size, 4096))
     shapes = [jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=NamedSharding(mesh, P())) for x in start]
+    trips = jax.ShapeDtypeStruct((), jnp.int32, sharding=NamedSharding(mesh, P()))
+    text = loops._loop(body, len(start), mesh).lower(trips, *shapes).compile().as_text()
     names = {"permute": "collective-permute"}
-    text = run.lower(*shapes).compile().as_text()
     lines = [line for line in text.splitlines() if f" {names.get(kind, kind.replace('_', '-'))}(" in line]
-    assert len(lines) == 1
-    assert sum(x.nbytes for x in start) == 4096
+    assert len(lines) == loops.MEETINGS == len(start) - 2
+    assert sum(x.nbytes for x in start[2:]) == 4096 * loops.MEETINGS // (mesh.size if kind == "all_gather" else 1)
     assert f"f32[{4096 // 4}]" in text
+    operand = f"f32[{start[2].size}]"
+    copies = [line for line in text.splitlines() if re.search(rf"= {re.escape(operand)}\S* copy\(", line)]
+    assert len(copies) == loops.MEETINGS, "one of each operand, before the loop"
 
 
 def test_more_trips_take_more_time_and_the_time_of_one_does_not_change():
