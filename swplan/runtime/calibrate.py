@@ -191,11 +191,11 @@ def _exchange_s(exchanges: Sequence[loops.Exchange], operand_bytes: int, mesh: M
 
 def _exchange(kind: str, mesh: Mesh, effort: Effort, known: Numbers) -> Numbers:
     """Latency and bandwidth in one kind of collective, on top of the rendezvous that is known already."""
-    taken = [_exchange_s(*loops.exchanges(kind, mesh.size, size), mesh, effort) for size in BUFFER_BYTES]
-    seconds = shortest(taken)
+    sizes = [loops.shared(size, mesh.size) for size in BUFFER_BYTES]
+    seconds = shortest([_exchange_s(*loops.exchanges(kind, mesh.size, size), mesh, effort) for size in sizes])
     met = known.get("network.host.rendezvous_s")
-    latency_s, bytes_per_s = fit_link(kind, mesh.size, BUFFER_BYTES, seconds, rendezvous_s=met.value if met else 0.0)
-    points = ", ".join(f"{b} B {s * 1e6:.0f} us" for b, s in zip(BUFFER_BYTES, seconds, strict=True))
+    latency_s, bytes_per_s = fit_link(kind, mesh.size, sizes, seconds, rendezvous_s=met.value if met else 0.0)
+    points = ", ".join(f"{b} B {s * 1e6:.0f} us" for b, s in zip(sizes, seconds, strict=True))
     what = f"fitted to {kind} between products, of {points}"
     prefix = "network.host." if kind == "permute" else f"network.host.{kind}_"
     return _number(f"{prefix}latency_s", latency_s, mesh, what) | _number(

@@ -228,6 +228,12 @@ def exchanges(kind: str, size: int, buffer_bytes: int) -> tuple[list[Exchange], 
     return [lambda x: EXCHANGES[kind](x, size)] * MEETINGS, operand_bytes
 
 
+def shared(buffer_bytes: int, size: int) -> int:
+    """So many bytes, or a few more, that `size` devices have equal parts of."""
+    unit = 4 * size
+    return -(-buffer_bytes // unit) * unit
+
+
 def pairs(size: int) -> list[Exchange]:
     """Sums over pairs, of other neighbours each time; none for an odd number of devices.
 

@@ -7,6 +7,7 @@ are ruled out in vain, or there are too many decisions for that to help, its mes
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -15,9 +16,9 @@ import numpy as np
 from swplan.ir.device import DeviceProgram
 from swplan.passes.memory import MemoryReport
 from swplan.passes.partition import partition
-from swplan.search.ruling import Part, following, whole
+from swplan.search.ruling import LIMIT_S, Part, following, whole
 from swplan.search.space import problem, space
-from swplan.search.subject import ENOUGH, Candidate, Subject, candidate_of, pricer_on, solve_space
+from swplan.search.subject import ENOUGH, Candidate, Subject, candidate_of, left_s, pricer_on, solve_space
 from swplan.solver.problem import Solution
 
 TIGHTENINGS = 4
@@ -68,6 +69,7 @@ def fitting(
     closer: Callable[[Candidate], Candidate | None],
     worst_s: float = np.inf,
     rulings: int = RULINGS,
+    deadline: float | None = None,
 ) -> tuple[Found | None, float]:
     """The cheapest candidate that fits, or None; and by how many bytes at least estimates were too low of what did not.
 
@@ -77,10 +79,11 @@ def fitting(
       closer: a better one of its mesh, if there is one; asked before the first program of a mesh is finished.
       worst_s: the cost of a plan that is known already: what costs more is not looked for.
       rulings: so many plans of one mesh are ruled out one by one, where there are few decisions.
+      deadline: of `time.monotonic`, after which nothing is looked for if a plan is known, and nothing for long if not.
     """
     waiting = [_Attempt(one, float(subject.cluster.memory_bytes), is_close=False) for one in candidates]
     lacking = np.inf
-    while waiting:
+    while waiting and not (worst_s < np.inf and deadline is not None and time.monotonic() > deadline):
         attempt = _next(waiting, 0.0 if subject.is_small else ENOUGH)
         waiting.remove(attempt)
         if not attempt.is_close:
@@ -95,7 +98,7 @@ def fitting(
             rest = tuple(one for one in others if (one.placement, one.bound) != (best.placement, best.bound))
             return Found(best=best, program=program, memory=memory, runners_up=rest), lacking
         lacking = min(lacking, memory.peak_bytes - attempt.candidate.memory_bytes)
-        again = _again(subject, attempt, memory.peak_bytes, worst_s, rulings)
+        again = _again(subject, attempt, memory.peak_bytes, worst_s, rulings, deadline)
         waiting += [] if again is None else [again]
     return None, lacking
 
@@ -107,14 +110,16 @@ def _next(waiting: Sequence[_Attempt], gap: float) -> _Attempt:
     return max(near, key=lambda one: (one.failures, -one.candidate.cost_s))
 
 
-def _again(subject: Subject, attempt: _Attempt, peak_bytes: int, worst_s: float, most: int) -> _Attempt | None:
+def _again(
+    subject: Subject, attempt: _Attempt, peak_bytes: int, worst_s: float, most: int, deadline: float | None
+) -> _Attempt | None:
     """The best plan on the same mesh but those that are too large, if there is one."""
     candidate, limit, failures = attempt.candidate, attempt.limit, attempt.failures + 1
     area = space(subject.folded, pricer_on(subject, candidate.placement), candidate.bound.options)
     if subject.is_small and attempt.ruled_out < most:
         stated = problem(area, subject.moments, limit)
         parts = attempt.parts or (whole(stated, candidate.picked, candidate.cost_s),)
-        parts = following(stated, parts, worst_s)
+        parts = following(stated, parts, worst_s, left_s(deadline, LIMIT_S))
         if not parts:
             return None
         solution = Solution(choice=parts[0].best, cost=parts[0].least_s, bound=parts[0].least_s, method="ranking")
@@ -124,7 +129,7 @@ def _again(subject: Subject, attempt: _Attempt, peak_bytes: int, worst_s: float,
         return None
     over = peak_bytes - subject.cluster.memory_bytes
     limit = min(limit, max(candidate.memory_bytes, 1.0)) - over * 2 ** (failures - 1)
-    solution, stated = solve_space(subject, area, limit, worst_s=worst_s, prices=candidate.prices)
+    solution, stated = solve_space(subject, area, limit, deadline, worst_s, prices=candidate.prices)
     if solution.choice is None or solution.cost >= worst_s:
         return None
     return _Attempt(candidate_of(area, solution, stated, candidate.bound), limit, failures)

@@ -115,7 +115,7 @@ class Hunt:
         rounds, rulings = 0, 0 if self.loose >= ROUGH else RULINGS
         while True:
             candidates = sorted(self.candidates, key=lambda c: c.cost_s)
-            found, lacking = fitting(self.subject, candidates, self.closer, self.worst_s, rulings)
+            found, lacking = fitting(self.subject, candidates, self.closer, self.worst_s, rulings, self.deadline)
             again = self.again(found.best.cost_s if found else np.inf)
             known = found is not None or self.worst_s < np.inf
             if not again or (known and self.is_late) or (rounds == REOPENED and not self.subject.is_small):

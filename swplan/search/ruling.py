@@ -45,13 +45,16 @@ def whole(problem: Problem, best: Picked, cost_s: float) -> Part:
     return Part(tuple(np.arange(len(costs)) for costs in problem.costs), cost_s, best)
 
 
-def following(problem: Problem, parts: tuple[Part, ...], worst_s: float = math.inf) -> tuple[Part, ...]:
+def following(
+    problem: Problem, parts: tuple[Part, ...], worst_s: float = math.inf, limit_s: float = LIMIT_S
+) -> tuple[Part, ...]:
     """What is left of a mesh without the best plan of its first part: the part with the next best plan comes first.
 
     Args:
       problem: of the mesh, with memory.
       parts: share no plan; the best one of the first is known, and is the best of all.
       worst_s: plans that cost so much or more are not looked for.
+      limit_s: most time for one part.
     """
     waiting = [*_without(parts[0]), *parts[1:]]
     while waiting:
@@ -59,7 +62,7 @@ def following(problem: Problem, parts: tuple[Part, ...], worst_s: float = math.i
         part = waiting.pop(first)
         if part.best is not None:
             return (part, *waiting)
-        solution = solve(within(problem, part.kept), time_limit_s=LIMIT_S, upper_bound=worst_s)
+        solution = solve(within(problem, part.kept), time_limit_s=limit_s, upper_bound=worst_s)
         if solution.choice is not None and solution.cost < worst_s:
             best = tuple(int(some[pick]) for some, pick in zip(part.kept, solution.choice, strict=True))
             waiting.append(Part(part.kept, max(part.least_s, solution.cost), best))

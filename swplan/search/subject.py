@@ -142,9 +142,15 @@ def solve_space(
     if memory_bytes < LIMITLESS and needed_bytes(area, subject.moments) > memory_bytes:
         return NOTHING_FITS, Problem(costs=(), edges=())
     stated = problem(area, subject.moments, memory_bytes)
-    left = MESH_LIMIT_S if deadline is None else min(MESH_LIMIT_S, max(LEAST_S, deadline - time.monotonic()))
     content = {"enough": 0.0 if subject.is_small else ENOUGH, "loose": loose, "settled": settled_s}
-    return solve(stated, time_limit_s=left, upper_bound=worst_s, prices=prices, **content), stated
+    return solve(
+        stated, time_limit_s=left_s(deadline, MESH_LIMIT_S), upper_bound=worst_s, prices=prices, **content
+    ), stated
+
+
+def left_s(deadline: float | None, most_s: float) -> float:
+    """Seconds for one problem: what is left until the deadline, but enough for some answer, and so many at most."""
+    return most_s if deadline is None else min(most_s, max(LEAST_S, deadline - time.monotonic()))
 
 
 def candidate_of(area: Space, solution: Solution, stated: Problem, bound: Bound = FREE) -> Candidate:

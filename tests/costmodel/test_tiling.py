@@ -6,10 +6,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from swplan.costmodel import Matmul, Work, available_chips, load_chip, time_s
+from swplan.costmodel.tiling import Tiling
 
-SUNWAY, GROUP = load_chip("sw26010pro"), load_chip("sw26010pro-cg")
+SUNWAY, GROUP, HOST = load_chip("sw26010pro"), load_chip("sw26010pro-cg"), load_chip("host")
 TILED = [name for name in available_chips() if load_chip(name).tiling]
 SIZES = st.integers(1, 20000)
+LOSSES = ("compute.matmul_edge", "compute.matmul_depth")
 PRECISION = st.sampled_from(["fp16", "fp32"])
 
 
@@ -68,3 +70,25 @@ def test_arrays_are_priced_entry_by_entry():
     sizes = np.array([3, 64, 1000, 4096])
     found = seconds(sizes, 512, sizes, "fp16")
     assert found == pytest.approx([seconds(int(n), 512, int(n), "fp16") for n in sizes])
+
+
+def test_without_a_tile_the_whole_product_is_one():
+    """Short sides and short sums cost what the chip says, in either dim, whatever the batch."""
+    edge, depth = HOST.tiling.edge, HOST.tiling.depth
+    assert HOST.tiling.tile == 0
+    endless = seconds(10**6, 10**6, 10**6, "fp32", HOST) / 10**18
+    for m, n, k in [(4, 512, 256), (512, 4, 256), (64, 64, 16)]:
+        expected = m * n * (k + depth) * (1 + edge / m + edge / n) * endless
+        assert seconds(m, n, k, "fp32", HOST) == pytest.approx(expected, rel=1e-4)
+        assert seconds(m, n, k, "fp32", HOST, batch=7) == pytest.approx(7 * expected, rel=1e-4)
+
+
+@given(m=SIZES, n=SIZES, k=SIZES)
+def test_one_tile_is_alike_in_both_its_sides(m, n, k):
+    assert seconds(m, n, k, "fp32", HOST) == pytest.approx(seconds(n, m, k, "fp32", HOST))
+
+
+def test_a_chip_that_states_no_loss_has_none():
+    numbers = {key: number for key, number in HOST.numbers.items() if key not in LOSSES}
+    assert Tiling.of(numbers) is None
+    assert all(Tiling.of({**numbers, key: HOST.numbers[key]}) is not None for key in LOSSES)

@@ -69,6 +69,17 @@ def test_devices_meet_others_each_time(size, rounds):
     assert all(sorted(device for pair in each for device in pair) == list(range(size)) for each in groups)
 
 
+@pytest.mark.parametrize("size", [2, 3, 6, 7, 8])
+@pytest.mark.parametrize("kind", COLLECTIVES)
+def test_any_number_of_devices_can_exchange(kind, size):
+    for wanted in BUFFER_BYTES:
+        buffer_bytes = loops.shared(wanted, size)
+        assert wanted <= buffer_bytes < wanted + 4 * size
+        exchanges, operand_bytes = loops.exchanges(kind, size, buffer_bytes)
+        names, _ = traced(*loops.between(exchanges, operand_bytes), size)
+        assert names.count("dot_general") == len(exchanges)
+
+
 def test_a_product_is_before_each_exchange():
     names, _ = traced(*loops.between(*loops.exchanges("all_reduce", 8, 4096)), 8)
     order = ["sum" if "psum" in name else name for name in names if "psum" in name or name == "dot_general"]
@@ -170,6 +181,7 @@ def test_the_devices_are_all_at_work():
 @pytest.mark.slow
 def test_a_calibrated_chip_is_whole_written_and_found(tmp_path, monkeypatch):
     monkeypatch.setenv("SWPLAN_CHIPS", str(tmp_path / "chips"))
+    monkeypatch.setattr(loops, "COPIES", 2)  # 64 take a minute to compile
     said = []
     chip = calibrate(lambda *args: said.append(args), effort=QUICK)
     assert load_chip("host") == chip
@@ -178,6 +190,7 @@ def test_a_calibrated_chip_is_whole_written_and_found(tmp_path, monkeypatch):
     for kind in set(COLLECTIVES) - {"permute"}:
         assert f"network.host.{kind}_latency_s" in chip.numbers
     assert {"network.host.rendezvous_s", "memory.turned_bytes_per_s"} <= set(chip.numbers)
+    assert chip.tiling is not None and chip.tiling.tile == 0 and chip.tiling.edge > 0
     assert set(chip.fallbacks) == {"int8", "fp8"} and set(DTYPES) <= set(chip.flops_per_s)
     total = said[0][1]
     assert [row[:2] for row in said] == [(done, total) for done in range(total + 1)]
