@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from math import prod
+from typing import NamedTuple
 
 REPLICATED, SUM, MAX, MIN = -1, -2, -3, -4
 PENDING = {"sum": SUM, "max": MAX, "min": MIN}
@@ -92,50 +93,64 @@ def reshard(source: Layout, target: Layout) -> tuple[Step, ...]:
     Greedy and canonical, so that what is priced is what runs: split locally, reduce-scatter, all-reduce (all axes in
     one), all-to-all, and gather only what stands in the way. A gathered axis that the target needs is split again.
     """
-    current = list(source)
-    steps: list[Step] = []
-    while tuple(current) != target:
-        move = _next_move(current, target)
-        before = tuple(current)
-        for axis in move.axes:
-            current[axis] = {"all_reduce": REPLICATED, "all_gather": REPLICATED, "mask": SUM}.get(move.kind, move.dim)
-        steps.append(Step(move.kind, move.axes, move.dim, move.source_dim, move.join, before, tuple(current)))
+    current, steps = source, []
+    while current != target:
+        steps.append(_step(current, target))
+        current = steps[-1].after
         assert len(steps) <= 4 * len(target) + 4, f"swplan bug: no way from {source} to {target}"
     return tuple(steps)
 
 
-def _next_move(current: list[int], target: Layout) -> Step:
+class _Move(NamedTuple):
+    """A step but for the layouts between which it leads; see `Step`."""
+
+    kind: str
+    axes: tuple[int, ...]
+    dim: int = -1
+    source_dim: int = -1
+    join: str = "sum"
+
+
+@lru_cache(maxsize=200_000)
+def _step(current: Layout, target: Layout) -> Step:
+    """The next step: many ways end alike, since none remembers where it began."""
+    move = _next_move(current, target)
+    entry = {"all_reduce": REPLICATED, "all_gather": REPLICATED, "mask": SUM}.get(move.kind, move.dim)
+    after = tuple([entry if axis in move.axes else held for axis, held in enumerate(current)])
+    return Step(*move, current, after)
+
+
+def _next_move(current: Layout, target: Layout) -> _Move:
     changed = [a for a, entry in enumerate(target) if current[a] != entry]
     entering = [a for a in changed if target[a] >= 0 and _can_enter(a, current, target)]
     for kind, entry in (("slice", REPLICATED), ("reduce_scatter", SUM)):
         ready = [a for a in entering if current[a] == entry]
         if ready:
-            return Step(kind, (ready[0],), target[ready[0]])
+            return _Move(kind, (ready[0],), target[ready[0]])
     for pending in (SUM, MAX, MIN):
-        waiting = tuple(a for a in changed if current[a] == pending)
+        waiting = tuple([a for a in changed if current[a] == pending])
         if waiting:
-            return Step("all_reduce", waiting, join=JOIN[pending])
+            return _Move("all_reduce", waiting, join=JOIN[pending])
     masked = [a for a in changed if current[a] == REPLICATED and target[a] == SUM]
     if masked:
-        return Step("mask", (masked[0],))
+        return _Move("mask", (masked[0],))
     moving = [a for a in entering if _can_leave(a, current)]
     if moving:
-        return Step("all_to_all", (moving[-1],), target[moving[-1]], current[moving[-1]])
+        return _Move("all_to_all", (moving[-1],), target[moving[-1]], current[moving[-1]])
     return _gather(current, target, changed)
 
 
-def _can_leave(axis: int, current: list[int]) -> bool:
-    return current[axis] >= 0 and all(entry != current[axis] for entry in current[axis + 1 :])
+def _can_leave(axis: int, current: Layout) -> bool:
+    return current[axis] >= 0 and current[axis] not in current[axis + 1 :]
 
 
-def _can_enter(axis: int, current: list[int], target: Layout) -> bool:
+def _can_enter(axis: int, current: Layout, target: Layout) -> bool:
+    """Whether no minor axis splits the dim, and of the major ones those that shall."""
     dim = target[axis]
-    minor_free = all(entry != dim for entry in current[axis + 1 :])
-    majors_in_place = all((current[a] == dim) == (target[a] == dim) for a in range(axis))
-    return minor_free and majors_in_place
+    return dim not in current[axis + 1 :] and all([(current[a] == dim) == (target[a] == dim) for a in range(axis)])
 
 
-def _gather(current: list[int], target: Layout, changed: list[int]) -> Step:
+def _gather(current: Layout, target: Layout, changed: list[int]) -> _Move:
     """Gathers the minor-most axes that stand in the way, all that split the same dim in one collective."""
     in_way = {a for a in changed if current[a] >= 0}
     for axis in changed:
@@ -150,4 +165,4 @@ def _gather(current: list[int], target: Layout, changed: list[int]) -> Step:
             axes.insert(0, axis)
     if target[last] >= 0:
         axes = [last]
-    return Step("all_gather", tuple(axes), dim)
+    return _Move("all_gather", tuple(axes), dim)

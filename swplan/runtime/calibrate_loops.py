@@ -177,8 +177,8 @@ EXCHANGES: dict[str, Callable[[jax.Array, int], jax.Array]] = {
 """Of what a device puts in."""
 MEETINGS = 4
 """Exchanges of a trip, each of a buffer of its own."""
-SIDE = 128
-"""Of the products between exchanges: on emulated devices they take about as long as what a step does there."""
+SIDE = 64
+"""Of the products between exchanges: long enough to part the devices, short beside an exchange."""
 Exchange = Callable[[jax.Array], jax.Array]
 
 

@@ -33,7 +33,7 @@ from swplan.solver.problem import Problem
 
 COUNTS = {1: (1,), 4: (1, 2, 4), 6: (1, 2, 6)}
 """Micro-batches that are looked at, by batch: divisors, each at least twice the one before."""
-MOST = 400_000
+MOST = 1_000_000
 """Choices on one mesh: more would take too long."""
 
 

@@ -116,7 +116,10 @@ CASES = (
     Case(loss=curve, weight=(256, 256), batch=(4, 1001, 256), cluster=SUNWAY, axes=2, reach=1.3),
     Case(loss=layers, weight=(2, 3, 3), batch=(4, 101, 3), cluster=HOST_2, reach=1.3),
     Case(loss=layers, weight=(2, 3, 3), batch=(4, 101, 3), cluster=SUNWAY, axes=2, reach=1.05),
-    Case(loss=deep_layers, weight=(2, 67, 67), batch=(1, 101, 67), cluster=HOST_2, reach=1.5),
+    *(
+        Case(loss=deep_layers, weight=(2, 67, 67), batch=(1, 101, 67), cluster=c, reach=1.5)
+        for c in (HOST_2, HOST_4, SUNWAY)
+    ),
     Case(loss=deep_layers, weight=(2, 3, 3), batch=(4, 101, 3), cluster=HOST_2, reach=1.2),
 )
 
@@ -141,7 +144,7 @@ def test_every_kind_of_answer_occurs_often():
             kinds["memory binds"] += best not in (None, known.best[0])
             kinds["micro-batches"] += best is not None and best.variant.micro_batches > 1
             kinds["recomputation"] += best is not None and bool(best.variant.recomputed)
-    least = {"all": 200, "nothing fits": 10, "memory binds": 100, "micro-batches": 30, "recomputation": 8}
+    least = {"all": 200, "nothing fits": 10, "memory binds": 100, "micro-batches": 30, "recomputation": 15}
     assert all(kinds[kind] >= count for kind, count in least.items()), kinds
 
 
