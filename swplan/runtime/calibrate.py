@@ -22,7 +22,7 @@ from swplan.costmodel.chipwriter import calibrated_chip, write_chip
 from swplan.costmodel.schema import Number, key_units
 from swplan.runtime import calibrate_loops as loops
 from swplan.runtime.calibrate_fit import Shape, fit_link, fit_products, losses, shortest
-from swplan.runtime.calibrate_loops import Effort
+from swplan.runtime.calibrate_loops import Effort, Watch
 
 Numbers = dict[str, Number]
 Progress = Callable[[int, int, str], None]
@@ -52,7 +52,7 @@ class _Job:
 
 
 def calibrate(progress: Progress | None = None, *, save: bool = True, effort: Effort | None = None) -> Chip:
-    """Measures the devices at hand, all at once; takes about a minute for eight emulated ones.
+    """Measures the devices at hand, all at once, in rounds; takes one to two minutes for eight emulated ones.
 
     Args:
       progress: called with (done, total, text).
@@ -63,7 +63,8 @@ def calibrate(progress: Progress | None = None, *, save: bool = True, effort: Ef
       the chip `host` with every number measured; collectives only where there are two devices or more.
     """
     numbers: Numbers = {}
-    jobs = _jobs(loops.all_devices(), effort or Effort(), numbers)
+    effort = effort or Effort()
+    jobs = _jobs(Watch(loops.all_devices(), effort), numbers) * effort.rounds
     for done, job in enumerate(jobs):
         if progress:
             progress(done, len(jobs), job.text)
@@ -81,17 +82,17 @@ def user_file() -> Path:
     return _folders()[0] / "host.toml"
 
 
-def _jobs(mesh: Mesh, effort: Effort, numbers: Numbers) -> list[_Job]:
-    precisions = [_Job(f"compute in {name}", partial(_compute, name, mesh, effort, numbers)) for name in DTYPES]
-    kinds = [_Job(kind.replace("_", "-"), partial(_exchange, kind, mesh, effort, numbers)) for kind in loops.EXCHANGES]
-    meeting = [_Job("rendezvous", partial(_rendezvous, mesh, effort))] if mesh.size % 2 == 0 else []
+def _jobs(watch: Watch, numbers: Numbers) -> list[_Job]:
+    precisions = [_Job(f"compute in {name}", partial(_compute, name, watch, numbers)) for name in DTYPES]
+    kinds = [_Job(kind.replace("_", "-"), partial(_exchange, kind, watch, numbers)) for kind in loops.EXCHANGES]
+    meeting = [_Job("rendezvous", partial(_rendezvous, watch))] if watch.mesh.size % 2 == 0 else []
     return [
-        _Job("memory", partial(_memory, mesh, effort)),
-        _Job("special functions and small ops", partial(_small, mesh, effort)),
-        _Job("products of many shapes", partial(_products, mesh, effort)),
+        _Job("memory", partial(_memory, watch)),
+        _Job("special functions and small ops", partial(_small, watch)),
+        _Job("products of many shapes", partial(_products, watch)),
         *precisions,
         *meeting,
-        *(kinds if mesh.size > 1 else []),
+        *(kinds if watch.mesh.size > 1 else []),
     ]
 
 
@@ -100,29 +101,34 @@ def _number(key: str, value: float, mesh: Mesh, what: str) -> Numbers:
     return {key: Number(value=value, unit=UNITS[key], source=source, kind="measured")}
 
 
-def _products(mesh: Mesh, effort: Effort) -> Numbers:
+def _products(watch: Watch) -> Numbers:
     """What short sides cost a product."""
     shapes = (*MATMULS, *NARROW)
-    rates = [_rate([loops.matmul(*shape, "float32")], mesh, effort) for shape in shapes]
+    rates = [_rate([(loops.matmul, *shape, "float32")], watch) for shape in shapes]
     edge, depth = fit_products(shapes, rates)
     what = f"fitted to fp32 products {_rates_text(shapes, rates)}"
-    return _number("compute.matmul_edge", edge, mesh, what) | _number("compute.matmul_depth", depth, mesh, what)
+    return _number("compute.matmul_edge", edge, watch.mesh, what) | _number(
+        "compute.matmul_depth", depth, watch.mesh, what
+    )
 
 
-def _compute(precision: str, mesh: Mesh, effort: Effort, known: Numbers) -> Numbers:
+def _compute(precision: str, watch: Watch, known: Numbers) -> Numbers:
     """Matmul and vector rates of one precision; what products lose to short sides is known already."""
     with jax.enable_x64(precision == "fp64"):
         dtype = DTYPES[precision]
-        rates = [_rate([loops.matmul(*shape, dtype)], mesh, effort) for shape in MATMULS]
-        vector = _rate([loops.elementwise(dtype), loops.row_sums(dtype)], mesh, effort)
+        rates = [_rate([(loops.matmul, *shape, dtype)], watch) for shape in MATMULS]
+        vector = _rate([(loops.elementwise, dtype), (loops.row_sums, dtype)], watch)
     edge, depth = (known[f"compute.matmul_{what}"].value for what in ("edge", "depth"))
     endless = statistics.median((np.array(rates) * losses(MATMULS, edge, depth)).tolist())
     peak, text = max(*rates, endless), _rates_text(MATMULS, rates)
     return (
-        _number(f"compute.flops_per_s.{precision}", peak, mesh, f"endless products, from {text}")
-        | _number(f"compute.matmul_efficiency.{precision}", endless / peak, mesh, f"median, from {text}")
+        _number(f"compute.flops_per_s.{precision}", peak, watch.mesh, f"endless products, from {text}")
+        | _number(f"compute.matmul_efficiency.{precision}", endless / peak, watch.mesh, f"median, from {text}")
         | _number(
-            f"compute.vector_flops_per_s.{precision}", vector, mesh, "fused elementwise ops and sums of rows of 64"
+            f"compute.vector_flops_per_s.{precision}",
+            vector,
+            watch.mesh,
+            "fused elementwise ops and sums of rows of 64",
         )
     )
 
@@ -132,35 +138,35 @@ def _rates_text(shapes: Sequence[Shape], rates: Sequence[float]) -> str:
     return ", ".join(f"{b} x [{m},{k}]x[{k},{n}] {rate:.3g} flop/s" for (b, m, k, n), rate in pairs)
 
 
-def _rate(programs: Sequence[tuple], mesh: Mesh, effort: Effort) -> float:
-    """Work per second of programs as a step runs them; each is (body, start, work of a trip)."""
-    met_s = loops.seconds_per_trip(*loops.meeting(), mesh, effort)
-    steps = [loops.in_turn(*program) for program in programs]
-    taken = [loops.seconds_per_trip(body, start, mesh, effort) for body, start, _ in steps]
-    return sum(work for *_, work in steps) / sum(max(s - met_s, s / 4) for s in taken)
+def _rate(programs: Sequence[tuple], watch: Watch) -> float:
+    """Work per second of programs as a step runs them; each is what makes it, and its arguments."""
+    met_s = watch.seconds(loops.meeting)
+    taken = [watch.seconds(loops.in_turn, *program) for program in programs]
+    works = [loops.in_turn(*program)[2] for program in programs]
+    return sum(works) / sum(max(s - met_s, s / 4) for s in taken)
 
 
-def _small(mesh: Mesh, effort: Effort) -> Numbers:
-    evaluations = _rate([loops.special("float32")], mesh, effort)
-    launch = 1 / _rate([loops.small_ops()], mesh, effort)
+def _small(watch: Watch) -> Numbers:
+    evaluations = _rate([(loops.special, "float32")], watch)
+    launch = 1 / _rate([(loops.small_ops,)], watch)
     text = "products and sums of 4 x 4 matrices, time of one op"
     return _number(
-        "compute.special_flops_per_s", evaluations, mesh, "exp, log, tanh and rsqrt of fp32 in turn"
-    ) | _number("compute.op_overhead_s", launch, mesh, text)
+        "compute.special_flops_per_s", evaluations, watch.mesh, "exp, log, tanh and rsqrt of fp32 in turn"
+    ) | _number("compute.op_overhead_s", launch, watch.mesh, text)
 
 
-def _memory(mesh: Mesh, effort: Effort) -> Numbers:
-    rates = [_rate([loops.stream(count)], mesh, effort) for count in STREAM_ELEMENTS]
+def _memory(watch: Watch) -> Numbers:
+    rates = [_rate([(loops.stream, count)], watch) for count in STREAM_ELEMENTS]
     points = ", ".join(f"{4 * n >> 10} KiB {rate:.3g} byte/s" for n, rate in zip(STREAM_ELEMENTS, rates, strict=True))
     what = f"bytes read and written, median of passes over arrays of {points} a device"
-    rate, share = statistics.median(rates), machine_bytes() // mesh.size
-    both_s = 1 / _rate([loops.turned(side) for side in TURNED_SIDES], mesh, effort)
+    rate, share = statistics.median(rates), machine_bytes() // watch.mesh.size
+    both_s = 1 / _rate([(loops.turned, side) for side in TURNED_SIDES], watch)
     turned = 1 / max(both_s - 1 / rate, 1 / rate)
     copies = f"transposed copies of fp32 [n, n], n = {', '.join(map(str, TURNED_SIDES))}, without the plain ones"
     return (
-        _number("memory.bytes_per_s", rate, mesh, what)
-        | _number("memory.turned_bytes_per_s", turned, mesh, copies)
-        | _number("memory.bytes", share, mesh, "memory of the machine, or of its control group, in equal parts")
+        _number("memory.bytes_per_s", rate, watch.mesh, what)
+        | _number("memory.turned_bytes_per_s", turned, watch.mesh, copies)
+        | _number("memory.bytes", share, watch.mesh, "memory of the machine, or of its control group, in equal parts")
     )
 
 
@@ -172,30 +178,30 @@ def machine_bytes() -> int:
     return min([physical, *(int(text) for text in stated if text.isdigit())])
 
 
-def _rendezvous(mesh: Mesh, effort: Effort) -> Numbers:
+def _rendezvous(watch: Watch) -> Numbers:
     """What a sum costs that goes not with the members of its group: of a line through pairs and all devices."""
-    pairs_s = _exchange_s(loops.pairs(mesh.size), 4 * loops.MET, mesh, effort)
-    all_s = _exchange_s(*loops.exchanges("all_reduce", mesh.size, 4 * loops.MET), mesh, effort)
-    seconds = max(0.0, pairs_s - max(0.0, all_s - pairs_s) / max(1, mesh.size - 2))
+    pairs_s, all_s = (_exchange_s(kind, 4 * loops.MET, watch) for kind in (loops.PAIRS, "all_reduce"))
+    seconds = max(0.0, pairs_s - max(0.0, all_s - pairs_s) / max(1, watch.mesh.size - 2))
     what = (
         f"of sums of 256 B, {pairs_s * 1e6:.0f} us over pairs, other pairs each time, and {all_s * 1e6:.0f} us over all"
     )
-    return _number("network.host.rendezvous_s", seconds, mesh, what)
+    return _number("network.host.rendezvous_s", seconds, watch.mesh, what)
 
 
-def _exchange_s(exchanges: Sequence[loops.Exchange], operand_bytes: int, mesh: Mesh, effort: Effort) -> float:
+def _exchange_s(kind: str, buffer_bytes: int, watch: Watch) -> float:
     """Seconds of an exchange between products: what these take alone is taken off, but for a tenth at most."""
-    count = len(exchanges)
-    met_s = loops.seconds_per_trip(*loops.meeting(), mesh, effort)
-    alone_s = loops.seconds_per_trip(*loops.products(count), mesh, effort) - met_s
-    all_s = loops.seconds_per_trip(*loops.between(exchanges, operand_bytes), mesh, effort)
+    program = (kind, watch.mesh.size, buffer_bytes)
+    count = len(loops.between(*program)[1]) - 2
+    alone_s = watch.seconds(loops.products, count) - watch.seconds(loops.meeting)
+    all_s = watch.seconds(loops.between, *program)
     return max(all_s - alone_s, all_s / 10) / count
 
 
-def _exchange(kind: str, mesh: Mesh, effort: Effort, known: Numbers) -> Numbers:
+def _exchange(kind: str, watch: Watch, known: Numbers) -> Numbers:
     """Latency and bandwidth in one kind of collective, on top of the rendezvous that is known already."""
+    mesh = watch.mesh
     sizes = [loops.shared(size, mesh.size) for size in BUFFER_BYTES]
-    seconds = shortest([_exchange_s(*loops.exchanges(kind, mesh.size, size), mesh, effort) for size in sizes])
+    seconds = shortest([_exchange_s(kind, size, watch) for size in sizes])
     met = known.get("network.host.rendezvous_s")
     latency_s, bytes_per_s = fit_link(kind, mesh.size, sizes, seconds, rendezvous_s=met.value if met else 0.0)
     points = ", ".join(f"{b} B {s * 1e6:.0f} us" for b, s in zip(sizes, seconds, strict=True))

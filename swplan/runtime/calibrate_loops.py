@@ -8,9 +8,11 @@ decided how many trips that takes: whatever else the machine does only adds to t
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import jax
@@ -31,11 +33,12 @@ Body = Callable[..., tuple]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Effort:
-    """The least that a run should take, how many there are (3 or more), and the most trips of one."""
+    """The least that a run should take, how many a round has (3 or more), the most trips of one, and the rounds."""
 
     run_s: float = 0.02
     repeats: int = 4
     trips: int = 20_000
+    rounds: int = 3
 
 
 def all_devices() -> Mesh:
@@ -43,31 +46,63 @@ def all_devices() -> Mesh:
     return Mesh(np.array(jax.devices()), (AXIS,), axis_types=(AxisType.Auto,))
 
 
-def seconds_per_trip(body: Body, start: Sequence[jax.Array], mesh: Mesh, effort: Effort) -> float:
-    """Seconds of one trip of `body` while every device of the mesh does the same.
+class Timer:
+    """Times one program, a few runs at a time: the machine may be slow for seconds, and the least of all runs counts.
 
     Args:
       body: one trip, on one device.
       start: what each device begins with.
-      mesh: the devices, along `AXIS`.
-      effort: how much to measure.
+      mesh: the devices, along `AXIS`; all do the same.
+      effort: how much to measure at a time.
     """
-    run = _loop(body, len(start), mesh)
-    whole = NamedSharding(mesh, P())
-    values = [jax.device_put(x, whole) for x in start]
 
-    def seconds(trips: int) -> float:
-        count = jax.device_put(jnp.int32(trips), whole)
+    def __init__(self, body: Body, start: Sequence[jax.Array], mesh: Mesh, effort: Effort) -> None:
+        self._run, self._start, self._effort = _loop(body, len(start), mesh), start, effort
+        self._whole = NamedSharding(mesh, P())
+        self._idle = self._taken = math.inf
+        self._trips = 4
+
+    def look(self) -> float:
+        """Runs it a few times more. Seconds of one trip, by all runs so far."""
+        values = [jax.device_put(x, self._whole) for x in self._start]
+        seconds = partial(self._seconds, values)
+        seconds(1)
+        self._idle = min(self._idle, *(seconds(0) for _ in range(3)))
+        if self._taken == math.inf:
+            self._taken = self._settle(seconds)
+        self._taken = min(self._taken, *(seconds(self._trips) for _ in range(self._effort.repeats - 2)))
+        return max(self._taken - self._idle, self._taken / 10) / self._trips
+
+    def _settle(self, seconds: Callable[[int], float]) -> float:
+        """Finds how many trips take long enough, and how long that is."""
+        while True:
+            taken = min(seconds(self._trips) for _ in range(2))
+            if taken >= self._idle + self._effort.run_s or self._trips >= self._effort.trips:
+                return taken
+            self._trips *= 4
+
+    def _seconds(self, values: Sequence[jax.Array], trips: int) -> float:
+        count = jax.device_put(jnp.int32(trips), self._whole)
         begin = time.perf_counter()
-        jax.block_until_ready(run(count, *values))
+        jax.block_until_ready(self._run(count, *values))
         return time.perf_counter() - begin
 
-    seconds(1)
-    idle, trips = min(seconds(0) for _ in range(3)), 4
-    while (taken := min(seconds(trips) for _ in range(2))) < idle + effort.run_s and trips < effort.trips:
-        trips *= 4
-    best = min(taken, *(seconds(trips) for _ in range(effort.repeats - 2)))
-    return max(best - idle, best / 10) / trips
+
+@dataclass(slots=True)
+class Watch:
+    """Times programs on a mesh, each compiled once and looked at as often as it is asked for."""
+
+    mesh: Mesh
+    effort: Effort
+    _timers: dict[tuple, Timer] = field(default_factory=dict)
+
+    def seconds(self, make: Callable[..., tuple], *args: Any) -> float:
+        """Seconds of a trip of the program `make(*args)`: a body, what it begins with, and what else it returns."""
+        key = (make, *args)
+        if key not in self._timers:
+            body, start, *_ = make(*args)
+            self._timers[key] = Timer(body, start, self.mesh, self.effort)
+        return self._timers[key].look()
 
 
 def _loop(body: Body, count: int, mesh: Mesh) -> Callable:
@@ -132,13 +167,14 @@ def turned(side: int) -> tuple[Body, list[jax.Array], int]:
     return body, [jnp.ones((side, side), jnp.float32)], 8 * side * side
 
 
-def in_turn(body: Body, start: Sequence[jax.Array], work: int) -> tuple[Body, list[jax.Array], int]:
-    """One trip of a program on each of many copies of what it begins with, after which all devices meet.
+def in_turn(make: Callable[..., tuple], *args: Any) -> tuple[Body, list[jax.Array], int]:
+    """One trip of the program `make(*args)` on each of many copies of what it begins with, after which devices meet.
 
     In a step, a device finds little in a cache that it shares with others: what it works on is large, each value is
     read a few times, and at every exchange it waits for the others. In a loop of its own it would find everything.
     Operands of a few bytes stay there all the same.
     """
+    body, start, work = make(*args)
     count, size = min(COPIES, max(1, STEP_BYTES // sum(x.nbytes for x in start))), len(start)
 
     def step(met: jax.Array, *values: jax.Array) -> tuple:
@@ -179,15 +215,23 @@ MEETINGS = 4
 """Exchanges of a trip, each of a buffer of its own."""
 SIDE = 64
 """Of the products between exchanges: long enough to part the devices, short beside an exchange."""
-Exchange = Callable[[jax.Array], jax.Array]
+PAIRS = "pairs"
+"""In place of a kind: sums over pairs, of other neighbours each time."""
 
 
-def between(exchanges: Sequence[Exchange], operand_bytes: int) -> tuple[Body, list[jax.Array]]:
+def between(kind: str, size: int, buffer_bytes: int) -> tuple[Body, list[jax.Array]]:
     """Exchanges of fp32 with a product before each, which waits for the exchange before it, as in a step.
 
     In a loop with nothing else, devices are all at the same place when they meet, and what they exchange is in the
     cache. In a step each comes when it is done with its work, and waits.
+
+    Args:
+        kind: of collective, among all `size` devices; or `PAIRS`.
+        size: devices.
+        buffer_bytes: as `costmodel.collectives` counts: the larger of what a device puts in and takes out.
     """
+    exchanges = pairs(size) if kind == PAIRS else [lambda x: EXCHANGES[kind](x, size)] * MEETINGS
+    operand_bytes = buffer_bytes // size if kind == "all_gather" else buffer_bytes
 
     def body(x: jax.Array, w: jax.Array, *operands: jax.Array) -> tuple:
         left = []
@@ -216,25 +260,13 @@ def _squares() -> list[jax.Array]:
     return [jnp.full((SIDE, SIDE), 0.01)] * 2
 
 
-def exchanges(kind: str, size: int, buffer_bytes: int) -> tuple[list[Exchange], int]:
-    """All of one kind, among all `size` devices, and the bytes that a device puts in.
-
-    Args:
-        kind: of collective.
-        size: devices.
-        buffer_bytes: as `costmodel.collectives` counts: the larger of what a device puts in and takes out.
-    """
-    operand_bytes = buffer_bytes // size if kind == "all_gather" else buffer_bytes
-    return [lambda x: EXCHANGES[kind](x, size)] * MEETINGS, operand_bytes
-
-
 def shared(buffer_bytes: int, size: int) -> int:
     """So many bytes, or a few more, that `size` devices have equal parts of."""
     unit = 4 * size
     return -(-buffer_bytes // unit) * unit
 
 
-def pairs(size: int) -> list[Exchange]:
+def pairs(size: int) -> list[Callable[[jax.Array], jax.Array]]:
     """Sums over pairs, of other neighbours each time; none for an odd number of devices.
 
     The same pairs again and again would each keep a core and meet at once: in a program whose groups change, and whose

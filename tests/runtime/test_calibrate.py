@@ -13,9 +13,9 @@ from swplan.costmodel import COLLECTIVES, Cluster, Group, collective_time_s, loa
 from swplan.runtime import calibrate_loops as loops
 from swplan.runtime.calibrate import BUFFER_BYTES, DTYPES, MATMULS, NARROW, UNITS, calibrate
 from swplan.runtime.calibrate_fit import fit_link, fit_products, losses, shortest
-from swplan.runtime.calibrate_loops import AXIS, EXCHANGES, Effort, all_devices, seconds_per_trip
+from swplan.runtime.calibrate_loops import AXIS, EXCHANGES, Effort, Timer, Watch, all_devices
 
-QUICK = Effort(run_s=0.0005, repeats=3, trips=16)
+QUICK = Effort(run_s=0.0005, repeats=3, trips=16, rounds=1)
 
 
 def link(kind: str, members: int, latency_s: float, bytes_per_s: float) -> Cluster:
@@ -63,7 +63,7 @@ def traced(body, start, size):
 
 @pytest.mark.parametrize(("size", "rounds"), [(8, 3), (6, 1), (4, 2)])
 def test_devices_meet_others_each_time(size, rounds):
-    names, eqns = traced(*loops.between(loops.pairs(size), 256), size)
+    names, eqns = traced(*loops.between(loops.PAIRS, size, 256), size)
     groups = [eqn.params["axis_index_groups"] for eqn, name in zip(eqns, names, strict=True) if "psum" in name]
     assert len(groups) == rounds == len({str(each) for each in groups})
     assert all(sorted(device for pair in each for device in pair) == list(range(size)) for each in groups)
@@ -75,13 +75,12 @@ def test_any_number_of_devices_can_exchange(kind, size):
     for wanted in BUFFER_BYTES:
         buffer_bytes = loops.shared(wanted, size)
         assert wanted <= buffer_bytes < wanted + 4 * size
-        exchanges, operand_bytes = loops.exchanges(kind, size, buffer_bytes)
-        names, _ = traced(*loops.between(exchanges, operand_bytes), size)
-        assert names.count("dot_general") == len(exchanges)
+        names, _ = traced(*loops.between(kind, size, buffer_bytes), size)
+        assert names.count("dot_general") == loops.MEETINGS
 
 
 def test_a_product_is_before_each_exchange():
-    names, _ = traced(*loops.between(*loops.exchanges("all_reduce", 8, 4096)), 8)
+    names, _ = traced(*loops.between("all_reduce", 8, 4096), 8)
     order = ["sum" if "psum" in name else name for name in names if "psum" in name or name == "dot_general"]
     assert order == ["dot_general", "sum"] * loops.MEETINGS
 
@@ -113,7 +112,27 @@ def test_one_long_run_does_not_end_the_search_for_trips(monkeypatch):
     monkeypatch.setattr(loops, "_loop", lambda *args: run)
     monkeypatch.setattr(loops.time, "perf_counter", lambda: now[0])
     body, start, _ = loops.stream(8)
-    assert seconds_per_trip(body, start, mesh, Effort(run_s=1e-3, repeats=4)) == pytest.approx(1e-5, rel=1e-6)
+    assert Timer(body, start, mesh, Effort(run_s=1e-3, repeats=4)).look() == pytest.approx(1e-5, rel=1e-6)
+
+
+def test_a_slow_moment_is_forgotten_in_the_next_round(monkeypatch):
+    """And no program is compiled twice."""
+    now, pace, made = [0.0], [3.0], []
+
+    def run(count, *values):
+        now[0] += pace[0] * (1e-4 + 1e-5 * int(count))
+
+    monkeypatch.setattr(loops, "_loop", lambda *args: made.append(args) or run)
+    monkeypatch.setattr(loops.time, "perf_counter", lambda: now[0])
+    watch = Watch(all_devices(), Effort(run_s=1e-3))
+    assert watch.seconds(loops.stream, 8) == pytest.approx(3e-5)
+    pace[0] = 1.0
+    assert watch.seconds(loops.stream, 8) == pytest.approx(1e-5)
+    pace[0] = 2.0
+    assert watch.seconds(loops.stream, 8) == pytest.approx(1e-5)
+    assert len(made) == 1
+    watch.seconds(loops.stream, 16)
+    assert len(made) == 2
 
 
 def test_there_is_a_program_for_every_kind_of_collective():
@@ -123,7 +142,7 @@ def test_there_is_a_program_for_every_kind_of_collective():
 @pytest.mark.parametrize("kind", COLLECTIVES)
 def test_an_exchange_is_one_collective_of_the_buffer_that_is_priced_and_copies_nothing(kind):
     mesh = all_devices()
-    body, start = loops.between(*loops.exchanges(kind, mesh.size, 4096))
+    body, start = loops.between(kind, mesh.size, 4096)
     shapes = [jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=NamedSharding(mesh, P())) for x in start]
     trips = jax.ShapeDtypeStruct((), jnp.int32, sharding=NamedSharding(mesh, P()))
     text = loops._loop(body, len(start), mesh).lower(trips, *shapes).compile().as_text()
@@ -140,8 +159,8 @@ def test_an_exchange_is_one_collective_of_the_buffer_that_is_priced_and_copies_n
 def test_more_trips_take_more_time_and_the_time_of_one_does_not_change():
     mesh = all_devices()
     body, start, _ = loops.matmul(1, 64, 64, 64, jnp.float32)
-    few = seconds_per_trip(body, start, mesh, Effort(run_s=0.004, repeats=4))
-    many = seconds_per_trip(body, start, mesh, Effort(run_s=0.02, repeats=4))
+    few = Timer(body, start, mesh, Effort(run_s=0.004, repeats=4)).look()
+    many = Timer(body, start, mesh, Effort(run_s=0.02, repeats=4)).look()
     assert 0.2 < many / few < 5
 
 
@@ -155,8 +174,8 @@ def test_a_turned_copy_is_one_transposition_a_trip():
 
 @pytest.mark.parametrize("size", [4, 1 << 14, 1 << 18])
 def test_a_program_in_turn_runs_on_as_many_copies_as_a_step_works_on_and_devices_meet_once(size):
-    body, start, work = loops.stream(size)
-    step, copies, total = loops.in_turn(body, start, work)
+    _, start, work = loops.stream(size)
+    step, copies, total = loops.in_turn(loops.stream, size)
     count = min(loops.COPIES, loops.STEP_BYTES // start[0].nbytes)
     assert len(copies) == 1 + count and total == count * work
     run = jax.shard_map(step, mesh=all_devices(), in_specs=P(), out_specs=P(), check_vma=False)
