@@ -79,6 +79,8 @@ def test_it_beats_or_equals_every_classic():
 def test_a_forced_baseline_costs_what_the_alternatives_say(plan):
     listed = {a.name: a.step_time_s for a in make().alternatives}
     assert plan.step_time_s == pytest.approx(listed["data_parallel"])
+    assert plan.step_time_s <= plan.certificate.cost_s * (1 + 1e-9), "the search never undercuts the finished program"
+    assert plan.step_time_s == pytest.approx(plan.certificate.cost_s, rel=0.01)
 
 
 def test_a_plan_cannot_be_changed(plan):

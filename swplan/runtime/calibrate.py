@@ -140,10 +140,9 @@ def _rates_text(shapes: Sequence[Shape], rates: Sequence[float]) -> str:
 
 def _rate(programs: Sequence[tuple], watch: Watch) -> float:
     """Work per second of programs as a step runs them; each is what makes it, and its arguments."""
-    met_s = watch.seconds(loops.meeting)
-    taken = [watch.seconds(loops.in_turn, *program) for program in programs]
-    works = [loops.in_turn(*program)[2] for program in programs]
-    return sum(works) / sum(max(s - met_s, s / 4) for s in taken)
+    met_s, _ = watch.look(loops.meeting)
+    looks = [watch.look(loops.in_turn, *program) for program in programs]
+    return sum(work for _, work in looks) / sum(max(s - met_s, s / 4) for s, _ in looks)
 
 
 def _small(watch: Watch) -> Numbers:
@@ -190,10 +189,8 @@ def _rendezvous(watch: Watch) -> Numbers:
 
 def _exchange_s(kind: str, buffer_bytes: int, watch: Watch) -> float:
     """Seconds of an exchange between products: what these take alone is taken off, but for a tenth at most."""
-    program = (kind, watch.mesh.size, buffer_bytes)
-    count = len(loops.between(*program)[1]) - 2
-    alone_s = watch.seconds(loops.products, count) - watch.seconds(loops.meeting)
-    all_s = watch.seconds(loops.between, *program)
+    all_s, count = watch.look(loops.between, kind, watch.mesh.size, buffer_bytes)
+    alone_s = watch.look(loops.products, count)[0] - watch.look(loops.meeting)[0]
     return max(all_s - alone_s, all_s / 10) / count
 
 

@@ -94,15 +94,16 @@ class Watch:
 
     mesh: Mesh
     effort: Effort
-    _timers: dict[tuple, Timer] = field(default_factory=dict)
+    _known: dict[tuple, tuple[Timer, int]] = field(default_factory=dict)
 
-    def seconds(self, make: Callable[..., tuple], *args: Any) -> float:
-        """Seconds of a trip of the program `make(*args)`: a body, what it begins with, and what else it returns."""
+    def look(self, make: Callable[..., tuple], *args: Any) -> tuple[float, int]:
+        """Seconds of a trip of a program, and its work; `make(*args)` gives its body, what that begins with, and work."""
         key = (make, *args)
-        if key not in self._timers:
-            body, start, *_ = make(*args)
-            self._timers[key] = Timer(body, start, self.mesh, self.effort)
-        return self._timers[key].look()
+        if key not in self._known:
+            body, start, work = make(*args)
+            self._known[key] = Timer(body, start, self.mesh, self.effort), work
+        timer, work = self._known[key]
+        return timer.look(), work
 
 
 def _loop(body: Body, count: int, mesh: Mesh) -> Callable:
@@ -186,9 +187,9 @@ def in_turn(make: Callable[..., tuple], *args: Any) -> tuple[Body, list[jax.Arra
     return step, [jnp.ones(MET, jnp.float32), *list(start) * count], work * count
 
 
-def meeting() -> tuple[Body, list[jax.Array]]:
-    """What `in_turn` does but for its ops."""
-    return lambda met: (0.1 * lax.psum(met, AXIS),), [jnp.ones(MET, jnp.float32)]
+def meeting() -> tuple[Body, list[jax.Array], int]:
+    """What `in_turn` does but for its ops; and how often devices meet."""
+    return lambda met: (0.1 * lax.psum(met, AXIS),), [jnp.ones(MET, jnp.float32)], 1
 
 
 def small_ops(pairs: int = 4) -> tuple[Body, list[jax.Array], int]:
@@ -219,8 +220,8 @@ PAIRS = "pairs"
 """In place of a kind: sums over pairs, of other neighbours each time."""
 
 
-def between(kind: str, size: int, buffer_bytes: int) -> tuple[Body, list[jax.Array]]:
-    """Exchanges of fp32 with a product before each, which waits for the exchange before it, as in a step.
+def between(kind: str, size: int, buffer_bytes: int) -> tuple[Body, list[jax.Array], int]:
+    """Exchanges of fp32 with a product before each, which waits for the exchange before it, as in a step; how many.
 
     In a loop with nothing else, devices are all at the same place when they meet, and what they exchange is in the
     cache. In a step each comes when it is done with its work, and waits.
@@ -242,10 +243,10 @@ def between(kind: str, size: int, buffer_bytes: int) -> tuple[Body, list[jax.Arr
             x = fed_back(x, left[-1])
         return x, w, *left
 
-    return body, [*_squares(), *[jnp.ones(operand_bytes // 4, jnp.float32)] * len(exchanges)]
+    return body, [*_squares(), *[jnp.ones(operand_bytes // 4, jnp.float32)] * len(exchanges)], len(exchanges)
 
 
-def products(count: int) -> tuple[Body, list[jax.Array]]:
+def products(count: int) -> tuple[Body, list[jax.Array], int]:
     """What `between` does but for its exchanges: so many products, after which devices meet as in `meeting`."""
 
     def body(met: jax.Array, x: jax.Array, w: jax.Array) -> tuple:
@@ -253,7 +254,7 @@ def products(count: int) -> tuple[Body, list[jax.Array]]:
             x = fed_back(x, x @ w)
         return 0.1 * lax.psum(met, AXIS) + x[0, 0], x, w
 
-    return body, [jnp.ones(MET, jnp.float32), *_squares()]
+    return body, [jnp.ones(MET, jnp.float32), *_squares()], count
 
 
 def _squares() -> list[jax.Array]:

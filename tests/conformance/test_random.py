@@ -13,7 +13,7 @@ from swplan.runtime.conformance import compare
 from .plans import exchanges, lower_plan, mistakes, plan_of
 from .programs import program_of
 
-PROGRAMS = 20
+PROGRAMS = 30
 
 
 @settings(max_examples=PROGRAMS, phases=(Phase.generate,))

@@ -55,7 +55,7 @@ def test_what_products_lose_is_found_from_their_rates(edge, depth):
     np.testing.assert_allclose(losses(shapes, *noisy), losses(shapes, edge, depth), rtol=0.3)
 
 
-def traced(body, start, size):
+def traced(body, start, _, size):
     """The names of the equations of one trip, and the equations."""
     eqns = jax.make_jaxpr(body, axis_env=[(AXIS, size)])(*start).eqns
     return [eqn.primitive.name for eqn in eqns], eqns
@@ -125,13 +125,13 @@ def test_a_slow_moment_is_forgotten_in_the_next_round(monkeypatch):
     monkeypatch.setattr(loops, "_loop", lambda *args: made.append(args) or run)
     monkeypatch.setattr(loops.time, "perf_counter", lambda: now[0])
     watch = Watch(all_devices(), Effort(run_s=1e-3))
-    assert watch.seconds(loops.stream, 8) == pytest.approx(3e-5)
+    assert watch.look(loops.stream, 8)[0] == pytest.approx(3e-5)
     pace[0] = 1.0
-    assert watch.seconds(loops.stream, 8) == pytest.approx(1e-5)
+    assert watch.look(loops.stream, 8)[0] == pytest.approx(1e-5)
     pace[0] = 2.0
-    assert watch.seconds(loops.stream, 8) == pytest.approx(1e-5)
+    assert watch.look(loops.stream, 8)[0] == pytest.approx(1e-5)
     assert len(made) == 1
-    watch.seconds(loops.stream, 16)
+    watch.look(loops.stream, 16)
     assert len(made) == 2
 
 
@@ -142,7 +142,7 @@ def test_there_is_a_program_for_every_kind_of_collective():
 @pytest.mark.parametrize("kind", COLLECTIVES)
 def test_an_exchange_is_one_collective_of_the_buffer_that_is_priced_and_copies_nothing(kind):
     mesh = all_devices()
-    body, start = loops.between(kind, mesh.size, 4096)
+    body, start, _ = loops.between(kind, mesh.size, 4096)
     shapes = [jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=NamedSharding(mesh, P())) for x in start]
     trips = jax.ShapeDtypeStruct((), jnp.int32, sharding=NamedSharding(mesh, P()))
     text = loops._loop(body, len(start), mesh).lower(trips, *shapes).compile().as_text()
@@ -209,7 +209,8 @@ def test_a_calibrated_chip_is_whole_written_and_found(tmp_path, monkeypatch):
     for kind in set(COLLECTIVES) - {"permute"}:
         assert f"network.host.{kind}_latency_s" in chip.numbers
     assert {"network.host.rendezvous_s", "memory.turned_bytes_per_s"} <= set(chip.numbers)
-    assert chip.tiling is not None and chip.tiling.tile == 0 and chip.tiling.edge > 0
+    assert {"compute.matmul_edge", "compute.matmul_depth"} <= set(chip.numbers)
+    assert chip.tiling.tile == 0 and chip.tiling.edge >= 0, "how much is a matter of time, and not asked here"
     assert set(chip.fallbacks) == {"int8", "fp8"} and set(DTYPES) <= set(chip.flops_per_s)
     total = said[0][1]
     assert [row[:2] for row in said] == [(done, total) for done in range(total + 1)]
