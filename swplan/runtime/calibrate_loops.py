@@ -97,7 +97,7 @@ class Watch:
     _known: dict[tuple, tuple[Timer, int]] = field(default_factory=dict)
 
     def look(self, make: Callable[..., tuple], *args: Any) -> tuple[float, int]:
-        """Seconds of a trip of a program, and its work; `make(*args)` gives its body, what that begins with, and work."""
+        """Seconds of a trip of a program, and its work; `make(*args)` gives body, start and work."""
         key = (make, *args)
         if key not in self._known:
             body, start, work = make(*args)
